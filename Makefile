@@ -1,0 +1,43 @@
+# Every task makes its own environment in .venv from nothing but a Python 3.11 to 3.13.
+#   make amplify ARGS="dataset=folder dataset.root=photos"    what to pass on
+#   make test PYTHON=python3.12                               another Python
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help amplify train test lint format clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+amplify: $(READY) ## Make pairs of the demo faces in five styles (ARGS="batch_size=16 ...")
+	$(RUN) run_amplify.py $(ARGS)
+
+train: $(READY) ## Train an amplifier from your pairs (ARGS="data.root=DIR ...")
+	$(RUN) run_train.py $(ARGS)
+
+test: $(READY) ## Run the tests (ARGS="-k name" for some of them)
+	$(RUN) -m pytest $(ARGS)
+
+lint: $(READY) ## Check style, formatting and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: $(READY) ## Mend style and formatting
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+clean: ## Remove the environment and caches (outputs/ stays)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find dda tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One resolver picks torch and torchvision together: builds that do not belong together fail at import.
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --editable ".[dev]"
+	touch $@

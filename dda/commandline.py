@@ -1,0 +1,167 @@
+"""The command line: values taken as typed, and every mistake of the user's answered in one line.
+
+An entry point is `launch(hydra.main(...)(job(function)))`.
+"""
+
+import functools
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from dda.config import check, last_written, register_configs
+from dda.mistakes import UserError, explain
+
+DATA_PATHS = ("dataset.root", "data.root", "data.holdout")
+MODEL_PATHS = ("model.checkpoint", "model.pretrained", "train.init")
+PATHS = frozenset((*DATA_PATHS, *MODEL_PATHS, "paths.outputs"))
+GROUPS = frozenset(("batch", "model", "style_set", "dataset", "parser", "logger", "paths", "experiment"))
+TEXTS = PATHS | {"run_name", "logger.project", "logger.entity"}
+
+_OVERRIDE = re.compile(r"([+~]{0,2}[A-Za-z_][\w./@:-]*)=(.*)", re.DOTALL)
+_REFUSED = object()
+_FUNCTION = re.compile(r"\w+\(.*\)", re.DOTALL)
+
+
+def launch(main: Callable[[], None]) -> None:
+    """Run a `hydra.main` function; a mistake on the command line leaves as `SystemExit` with one line."""
+    # With it Hydra hands its exceptions on, instead of printing them over many lines.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv[1:] = quote_argv(sys.argv[1:])
+    register_configs()
+    try:
+        main()
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        raise SystemExit(f"dda: {line}") from None
+
+
+def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """Check the configuration, then call `function`; a `UserError` leaves as `SystemExit` with one line.
+
+    A start that came to nothing (a mistake, a dry run) takes its own Hydra files away again, so a run folder
+    is left as it was and a folder made for nothing is gone.
+    """
+
+    @functools.wraps(function)
+    def checked(cfg: DictConfig) -> None:
+        try:
+            check(cfg)
+            function(cfg)
+        except UserError as error:
+            raise SystemExit(f"dda: {error}") from None
+        finally:
+            _forget_idle_start()
+
+    return checked
+
+
+def _forget_idle_start() -> None:
+    if not HydraConfig.initialized():
+        return
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    start = folder / str(hydra.output_subdir)
+    record = start / "config.yaml"
+    if not record.is_file() or last_written(folder) >= record.stat().st_mtime_ns:
+        return
+    shutil.rmtree(start)
+    for parent in (start.parent, folder):
+        if not any(parent.iterdir()):
+            parent.rmdir()
+
+
+# --- Values as typed --------------------------------------------------------------------------------------
+
+
+def quote_argv(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with quotes around the values that Hydra's grammar would refuse or read otherwise.
+
+    Paths and names are taken letter by letter (`dataset.root=/home/사진 (1)`, `run_name=007`), but for `~/`,
+    the home folder. Values already in quotes, `null`, interpolations, lists and, with `-m`, sweeps (`a,b`,
+    `glob(*)`, `range(4)`) keep their meaning; with `-m` a path with a comma is one value where it exists.
+    """
+    sweeping = "-m" in arguments or "--multirun" in arguments
+    return [_quote_argument(argument, sweeping) for argument in arguments]
+
+
+def _quote_argument(argument: str, sweeping: bool) -> str:
+    override = _OVERRIDE.fullmatch(argument)
+    if override is None:
+        return argument
+    key, value = override.groups()
+    name = key.lstrip("+~")
+    if sweeping and _FUNCTION.fullmatch(value) and _parses(value):
+        return argument
+    quote = _quoting(name)
+    if sweeping and "," in value and not _is_one_value(name, value):
+        return f"{key}={','.join(quote(piece) for piece in value.split(','))}"
+    return f"{key}={quote(value)}"
+
+
+def _quoting(name: str) -> Callable[[str], str]:
+    if name in PATHS:
+        return _quote_path
+    if name in TEXTS:
+        return _quote_text
+    return _quote_option if name in GROUPS else _quote_refused
+
+
+def _is_one_value(name: str, value: str) -> bool:
+    """Whether a value with a comma is one value, or one that Hydra splits by itself: not to be split here."""
+    if name in TEXTS:
+        return _is_quoted(value) or (name in PATHS and os.path.exists(value))
+    return value.startswith("[") or (name not in GROUPS and _parses(value))
+
+
+def _quote_path(value: str) -> str:
+    return _quote_text(str(Path(value).expanduser()) if value.startswith("~/") else value)
+
+
+def _quote_text(value: str) -> str:
+    return value if value in ("", "null") or _is_quoted(value) else _quoted(value)
+
+
+def _quote_option(value: str) -> str:
+    """Hydra stumbles over a group's option that reads as a number (`batch=16`)."""
+    return _quoted(value) if isinstance(_parse(value), bool | int | float) else _quote_refused(value)
+
+
+def _quote_refused(value: str) -> str:
+    if _parses(value):
+        return value
+    if value.startswith("[") and value.endswith("]"):
+        return f"[{','.join(_quote_refused(piece.strip()) for piece in value[1:-1].split(','))}]"
+    return _quoted(value)
+
+
+def _is_quoted(value: str) -> bool:
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and _parses(value)
+
+
+def _quoted(value: str) -> str:
+    """In single quotes, where Hydra asks for backslashes to be doubled only before a quote."""
+    doubled = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+    return f"'{doubled}'"
+
+
+def _parses(value: str) -> bool:
+    return _parse(value) is not _REFUSED
+
+
+def _parse(value: str) -> Any:
+    """What Hydra reads, `_REFUSED` where its grammar has no reading."""
+    try:
+        return OverridesParser.create().parse_override(f"key={value}").value()
+    except HydraException:
+        return _REFUSED

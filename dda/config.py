@@ -1,0 +1,219 @@
+"""Configuration: schemas for Hydra, the run folder, and the checks made before anything loads."""
+
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dda.mistakes import UserError, explain_value
+from dda.schema import AmplifyConfig, TrainConfig
+
+
+def register_configs() -> None:
+    """Give Hydra the schemas (group `schema/`) and the resolvers that `conf/` uses."""
+    store = ConfigStore.instance()
+    store.store(group="schema", name="amplify", node=AmplifyConfig, package="_global_")
+    store.store(group="schema", name="train", node=TrainConfig, package="_global_")
+    # Cached, so that `latest` stays the same run for every job of a sweep.
+    OmegaConf.register_new_resolver("dda.run_folder", _run_folder, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("dda.job_folder", _job_folder, replace=True)
+
+
+# --- The run folder ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a job writes, and the name of the run it belongs to (`latest` resolved)."""
+
+    name: str
+    folder: Path
+
+
+def resolve_run(cfg: DictConfig, task: str) -> Run:
+    """The run of this job: Hydra's where Hydra started it, else `<paths.outputs>/<task>/<run_name>`.
+
+    Raises:
+        UserError: a `run_name` that is no folder name, or `latest` where there is no run.
+    """
+    if HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        folder = Path(hydra.runtime.output_dir)
+        return Run(folder.parent.name if hydra.mode == RunMode.MULTIRUN else folder.name, folder)
+    folder = Path(_run_folder(cfg.paths.outputs, task, cfg.run_name))
+    return Run(folder.name, folder)
+
+
+def last_written(run_folder: Path) -> int:
+    """When the newest file of a run was written, in ns since the epoch; 0 for a run that wrote nothing.
+
+    Hydra's own files do not count: it writes them for refused starts and dry runs too.
+    """
+    files = [*run_folder.glob("[!.]*"), *run_folder.glob("[!.]*/[!.]*")]
+    return max((f.stat().st_mtime_ns for f in files if f.is_file() and f.name != "multirun.yaml"), default=0)
+
+
+def _run_folder(outputs: str, task: str, run_name: str) -> str:
+    runs = Path(outputs) / task
+    if run_name == "latest":
+        written = {run: last_written(run) for run in runs.glob("[!.]*")}
+        newest = max(written, key=lambda run: (written[run], run.name), default=None)
+        if newest is None or not written[newest]:
+            raise UserError(
+                f"run_name=latest: there is no run in {runs} yet; leave run_name out to start one"
+            )
+        return str(newest)
+    if not re.fullmatch(r"[^./\\\0][^/\\\0]*", run_name) or len(run_name.encode()) > 255:
+        raise UserError(
+            f"run_name={run_name}: must be the name of one folder (no slashes, no dot in front, "
+            f"at most 255 bytes); the folder it lies in is paths.outputs={outputs}"
+        )
+    return str(runs / run_name)
+
+
+def _job_folder(number: int, style_set: str, shard_count: int) -> str:
+    """A job's folder in a sweep. Shards of one plan share theirs, so that one manifest comes of them."""
+    return style_set if shard_count > 1 else f"{number}_{style_set}"
+
+
+# --- Checks -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a value may be, in words and as a test."""
+
+    allowed: str
+    holds: Callable[[Any], bool]
+
+
+def at_least(least: int) -> Limit:
+    return Limit(f"at least {least}", lambda value: value >= least)
+
+
+def between(low: float, high: float) -> Limit:
+    return Limit(f"between {low:g} and {high:g}", lambda value: low <= value <= high)
+
+
+def one_of(*choices: str) -> Limit:
+    return Limit(f"one of {', '.join(choices)}", lambda value: value in choices)
+
+
+STRENGTH = Limit("a finite number, 0 or more", lambda value: math.isfinite(value) and value >= 0)
+ALIGN = one_of("ffhq", "none")
+FOLDER = Limit("a folder that exists", lambda value: os.path.isdir(value))
+
+# A null needs no check: the schema says where it is allowed. A key that a config does not have is skipped.
+LIMITS = {
+    "batch_size": at_least(1),
+    "seed": Limit("between 0 and 2**63 - 1", lambda value: 0 <= value < 2**63),
+    "num_pairs": at_least(1),
+    "style_assignment": one_of("random", "balanced", "all"),
+    "faces": one_of("largest", "all", "reject"),
+    "failure_budget": between(0, 1),
+    "device": Limit(
+        "one of auto, cpu, cuda, cuda:N, mps",
+        lambda value: re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is not None,
+    ),
+    "strength.makeup": STRENGTH,
+    "strength.detail": between(0, 1),
+    "strength.eyes": STRENGTH,
+    "strength.lips": STRENGTH,
+    "strength.skin": STRENGTH,
+    "strength.brows": STRENGTH,
+    "shard.count": at_least(1),
+    "shard.index": at_least(0),
+    "batch.workers": at_least(1),
+    "model.name": one_of("compact"),
+    "model.checkpoint": Limit("a path that exists", lambda value: os.path.exists(value)),
+    "model.steps": between(1, 1000),
+    "dataset.name": one_of("demo", "folder", "ffhq"),
+    "dataset.root": Limit("the path of a folder", lambda value: value != ""),
+    "dataset.align": ALIGN,
+    "parser.name": one_of("mesh"),
+    "logger.name": one_of("wandb", "none"),
+    "logger.mode": one_of("auto", "online", "offline", "disabled"),
+    "data.root": FOLDER,
+    "data.holdout": FOLDER,
+    "data.align": ALIGN,
+    "train.updates": at_least(1),
+    "train.batch_size": at_least(1),
+    "train.learning_rate": Limit("a finite number above 0", lambda value: math.isfinite(value) and value > 0),
+    "train.ema": Limit("at least 0 and below 1", lambda value: 0 <= value < 1),
+    "train.precision": one_of("auto", "fp32", "bf16"),
+    "train.init": Limit(
+        "shipped, scratch or a checkpoint folder that exists",
+        lambda value: value in ("shipped", "scratch") or os.path.isdir(value),
+    ),
+    "train.log_every": at_least(1),
+    "train.grid_every": at_least(1),
+    "train.checkpoint_every": at_least(1),
+}
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse what the types cannot: missing values, added keys, ranges, choices, what does not go together.
+
+    Works on both configurations, without loading a model or reading a picture.
+
+    Raises:
+        UserError: the first mistake found.
+    """
+    schema = TrainConfig if "train" in cfg else AmplifyConfig
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.to_container(cfg, resolve=True))
+    except OmegaConfBaseException as error:
+        raise UserError(explain_value(error)) from error
+    for key in sorted(OmegaConf.missing_keys(typed)):
+        raise UserError(f"{key}: must be given; write {key}=VALUE")
+    for key, limit in LIMITS.items():
+        _check_value(typed, key, limit)
+    if schema is AmplifyConfig:
+        _check_amplify(typed)
+    _check_device(typed.device)
+
+
+def _check_value(cfg: Any, key: str, limit: Limit) -> None:
+    value = OmegaConf.select(cfg, key)
+    if value is not None and not limit.holds(value):
+        raise UserError(f"{key}={value}: must be {limit.allowed}")
+
+
+def _check_amplify(cfg: Any) -> None:
+    for slug, style in cfg.style_set.styles.items():
+        for region in style.strength:
+            _check_value(cfg, f"style_set.styles.{slug}.strength.{region}", STRENGTH)
+    if cfg.shard.index >= cfg.shard.count:
+        raise UserError(
+            f"shard.index={cfg.shard.index}: must be below shard.count={cfg.shard.count}; "
+            f"the first shard is 0, the last is {cfg.shard.count - 1}"
+        )
+    if cfg.dataset.name == "folder" and cfg.dataset.root is None:
+        raise UserError("dataset.root: must be given for dataset=folder; write dataset.root=DIR")
+    if cfg.faces == "all" and cfg.dataset.align == "none":
+        raise UserError(
+            "faces=all: needs dataset.align=ffhq, which makes one picture of each face; "
+            "with dataset.align=none use faces=largest or faces=reject"
+        )
+
+
+def _check_device(device: str) -> None:
+    if device in ("auto", "cpu"):
+        return
+    import torch  # takes seconds: only where the answer depends on it
+
+    found = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    found += ["mps"] if torch.backends.mps.is_available() else []
+    if device not in found and not (device == "cuda" and torch.cuda.is_available()):
+        raise UserError(
+            f"device={device}: not on this machine; use one of {', '.join(['auto', 'cpu', *found])}"
+        )

@@ -1,0 +1,131 @@
+"""Similarity alignment: the FFHQ crop of a photo and the canonical crop of a face.
+
+Every matrix here is 2x3 and takes a point of the OUTPUT picture to the INPUT picture (what a resampler needs),
+in continuous pixel coordinates: the centre of the first pixel is (0.5, 0.5).
+"""
+
+import math
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+ALIGNED_SIZE = 512
+"""Side of an aligned picture, and of every source and target, in pixels."""
+
+CROP_SIZE = 256
+"""Side of the canonical crop that the compact model sees, in pixels."""
+
+CANONICAL_POINTS = np.array([[0.33, 0.36], [0.67, 0.36], [0.50, 0.74]])
+"""Where the canonical crop puts the two eye centres and the mouth centre, as fractions of its side."""
+
+MAX_PAD = 2.0
+"""How far an FFHQ crop may reach over the photo's edge, in multiples of the photo's larger side."""
+
+
+def fit_similarity(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """Least-squares similarity (turn, scale, shift) taking ``points`` (N, 2) to ``onto`` (N, 2), as a 2x3 matrix.
+
+    Umeyama, IEEE PAMI 1991, in its closed form for the plane.
+    """
+    centre, onto_centre = points.mean(0), onto.mean(0)
+    p, q = points - centre, onto - onto_centre
+    norm = (p**2).sum()
+    a = (p * q).sum() / norm
+    b = (p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum() / norm
+    linear = np.array([[a, -b], [b, a]])
+    return np.concatenate([linear, (onto_centre - linear @ centre)[:, None]], axis=1)
+
+
+def ffhq_matrix(eye_0: np.ndarray, eye_1: np.ndarray, mouth_0: np.ndarray, mouth_1: np.ndarray) -> np.ndarray:
+    """The crop of FFHQ (Karras et al. 2019, appendix A): 512x512 output to photo, from eye and mouth points (2,)."""
+    eye_to_eye = eye_1 - eye_0
+    eye_centre = (eye_0 + eye_1) / 2
+    eye_to_mouth = (mouth_0 + mouth_1) / 2 - eye_centre
+    x = eye_to_eye - np.array([-eye_to_mouth[1], eye_to_mouth[0]])
+    x /= np.hypot(*x)
+    x *= max(np.hypot(*eye_to_eye) * 2.0, np.hypot(*eye_to_mouth) * 1.8)
+    y = np.array([-x[1], x[0]])
+    centre = eye_centre + eye_to_mouth * 0.1
+    linear = np.stack([x, y], axis=1) * (2 / ALIGNED_SIZE)
+    return np.concatenate([linear, (centre - x - y)[:, None]], axis=1)
+
+
+def canonical_matrix(eye_0: np.ndarray, eye_1: np.ndarray, mouth: np.ndarray) -> np.ndarray:
+    """Canonical crop to picture, from the two eye centres and the mouth centre (2,) in picture pixels."""
+    return fit_similarity(CANONICAL_POINTS * CROP_SIZE, np.stack([eye_0, eye_1, mouth]))
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+    """The 2x3 matrix of the opposite direction."""
+    return np.linalg.inv(np.concatenate([matrix, [[0, 0, 1]]]))[:2]
+
+
+def scale_of(matrix: np.ndarray) -> float:
+    """Input pixels per output pixel."""
+    return math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+
+
+def resample(image: np.ndarray, matrix: np.ndarray, size: int, reflect: bool = False) -> np.ndarray:
+    """Cut a square of ``size`` pixels out of ``image`` (uint8 HWC), with area averaging where it shrinks.
+
+    Outside the picture lies black or, with ``reflect``, the picture's mirror image (as in FFHQ).
+    """
+    corners = matrix @ np.array([[0, size, 0, size], [0, 0, size, size], [1, 1, 1, 1]])
+    margin = 2 * scale_of(matrix) + 2
+    low = np.floor(corners.min(1) - margin).astype(int)
+    high = np.ceil(corners.max(1) + margin).astype(int)
+    height, width = image.shape[:2]
+    x0, y0 = np.maximum(low, 0)
+    x1, y1 = np.minimum(high, [width, height])
+    if reflect:
+        window = _reflected(image, low, high)
+        x0, y0 = low
+    elif x1 <= x0 or y1 <= y0:
+        return np.zeros((size, size, 3), np.uint8)
+    else:
+        window = image[y0:y1, x0:x1]
+    matrix = matrix.copy()
+    matrix[:, 2] -= [x0, y0]
+    picture = Image.fromarray(np.ascontiguousarray(window))
+    # Twice the size first, then the mean of 2x2: an affine resampler does not filter when it shrinks.
+    factor = max(1, int(scale_of(matrix) / 2 + 0.5))
+    if factor > 1:
+        picture = picture.reduce(factor)
+    doubled = (matrix * [[0.5, 0.5, 1.0]]) / factor
+    cut = picture.transform(
+        (2 * size, 2 * size), Image.Transform.AFFINE, doubled.flatten().tolist(), Image.Resampling.BILINEAR
+    )
+    return np.asarray(cut.reduce(2))
+
+
+def _reflected(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The window from ``low`` to ``high`` (x, y) of the picture and its mirror images on all sides."""
+    rows = _mirror(np.arange(low[1], high[1]), image.shape[0])
+    columns = _mirror(np.arange(low[0], high[0]), image.shape[1])
+    return image[rows][:, columns]
+
+
+def _mirror(index: np.ndarray, length: int) -> np.ndarray:
+    folded = np.mod(index, 2 * length)
+    return np.where(folded < length, folded, 2 * length - 1 - folded)
+
+
+def warp(images: torch.Tensor, matrices: torch.Tensor, size: int) -> torch.Tensor:
+    """Bilinear warp of a float batch (N, C, H, W) by one output-to-input matrix each (N, 2, 3); 0 outside."""
+    height, width = images.shape[-2:]
+    to_unit = torch.tensor([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]], dtype=torch.float64)
+    from_unit = torch.tensor([[size / 2, 0, size / 2], [0, size / 2, size / 2], [0, 0, 1]], dtype=torch.float64)
+    full = F.pad(matrices.double().cpu(), (0, 0, 0, 1))
+    full[:, 2, 2] = 1
+    theta = (to_unit @ full @ from_unit)[:, :2].to(images)
+    grid = F.affine_grid(theta, [len(images), images.shape[1], size, size], align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def warp_down(images: torch.Tensor, matrices: torch.Tensor, size: int) -> torch.Tensor:
+    """As :func:`warp`, for a picture up to twice as fine: sampled at twice the size, then the mean of 2x2."""
+    halved = matrices.clone()
+    halved[:, :, :2] /= 2
+    return F.avg_pool2d(warp(images, halved, 2 * size), 2)

@@ -1,0 +1,104 @@
+"""From a file to faces ready to paint: decode, find, align, parse."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dda.faces.align import ALIGNED_SIZE, ffhq_matrix, invert, resample, scale_of
+from dda.faces.dataset import FaceDataset
+from dda.faces.mesh import Face, FaceDetector
+from dda.faces.regions import Regions, mesh_regions
+from dda.images import ImageError, ImageReadError, content_hash, encode_png, resize
+
+MIN_SIDE = 128
+"""Side in source pixels below which a face's crop is too small to be worth enlarging to 512."""
+
+MAX_YAW = 55.0
+"""Degrees a face may be turned from the camera; beyond, the mesh guesses where the far side lies."""
+
+MIN_VISIBLE = 0.35
+"""Share of the face oval that must look like skin, lips or eyes: less is a hidden face."""
+
+
+class SourceError(Exception):
+    """A source that gives no pair: ``status`` "rejected" (it never will) or "failed" (worth another run)."""
+
+    def __init__(self, status: str, stage: str, reason: str) -> None:
+        super().__init__(f"{stage}: {reason}")
+        self.status, self.stage, self.reason = status, stage, reason
+
+
+@dataclass
+class PreparedFace:
+    """One face, ready for the model.
+
+    ``index`` among the picture's faces (0: the largest), ``source`` uint8 (512, 512, 3), ``source_png`` the same
+    encoded, ``content_hash`` of the source's pixels, ``regions`` its masks.
+    """
+
+    index: int
+    source: np.ndarray
+    source_png: bytes
+    content_hash: str
+    regions: Regions
+
+
+def prepare(dataset: FaceDataset, path: str, detector: FaceDetector, faces: str) -> list[PreparedFace]:
+    """All faces of one picture that the policy ``faces`` (largest | all | reject) asks for.
+
+    Raises:
+        SourceError: the picture cannot be used, with the stage and the reason.
+    """
+    try:
+        image = dataset.load(path)
+    except ImageReadError as error:
+        raise SourceError("failed", "decode", error.reason) from error
+    except ImageError as error:
+        raise SourceError("rejected", "decode", error.reason) from error
+    if dataset.aligned:
+        image = _square(image)
+    found = detector(image)
+    if not found:
+        raise SourceError("rejected", "detect", "no face found")
+    if len(found) > 1 and faces == "reject":
+        raise SourceError("rejected", "detect", f"{len(found)} faces in the picture (faces=reject)")
+    chosen = found if faces == "all" else found[:1]
+    prepared, problems = [], []
+    for index, face in enumerate(chosen):
+        try:
+            prepared.append(_prepare_face(image, face, index, dataset.aligned))
+        except SourceError as error:
+            problems.append(error)
+    if not prepared:
+        raise problems[0]
+    return prepared
+
+
+def _square(image: np.ndarray) -> np.ndarray:
+    """The middle square of a picture, resized to 512 x 512."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    if side < MIN_SIDE:
+        raise SourceError("rejected", "align", f"too small: {width}x{height} pixels, at least {MIN_SIDE} a side are needed")
+    top, left = (height - side) // 2, (width - side) // 2
+    return resize(image[top : top + side, left : left + side], (ALIGNED_SIZE, ALIGNED_SIZE))
+
+
+def _prepare_face(image: np.ndarray, face: Face, index: int, aligned: bool) -> PreparedFace:
+    if abs(face.yaw) > MAX_YAW:
+        raise SourceError("rejected", "detect", f"face turned away by more than {MAX_YAW:.0f} degrees")
+    if aligned:
+        source = image
+    else:
+        matrix = ffhq_matrix(*face.eyes, *face.mouth_corners)
+        side = round(scale_of(matrix) * ALIGNED_SIZE)
+        if side < MIN_SIDE:
+            raise SourceError(
+                "rejected", "align", f"too small: the face's crop is {side} pixels a side, at least {MIN_SIDE} are needed"
+            )
+        source = resample(image, matrix, ALIGNED_SIZE, reflect=True)
+        face = face.moved(invert(matrix))
+    regions = mesh_regions(source, face)
+    if regions.visible < MIN_VISIBLE:
+        raise SourceError("rejected", "parse", f"face hidden: {regions.visible:.0%} of it in sight, at least {MIN_VISIBLE:.0%} is needed")
+    return PreparedFace(index, source, encode_png(source), content_hash(source), regions)

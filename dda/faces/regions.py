@@ -1,0 +1,195 @@
+"""Soft, disjoint region masks of an aligned face: where makeup may go, and how much of it.
+
+The masks of a picture lie in [0, 1] and sum to at most 1. Eyes are the ring around the eyeball without the eyeball,
+lips are without teeth and the open mouth, and skin stops at hair, beard, glasses and cloth.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from dda.faces.mesh import EYE_OUTLINES, Face
+from dda.styles import REGIONS
+
+FACE_OVAL = (
+    (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377)
+    + (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+)
+LIPS_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
+# Brow line, outer corner, cheek side of the lower lid, inner corner: all that eye makeup may reach.
+EYE_SURROUNDS = (
+    (46, 53, 52, 65, 55, 193, 244, 233, 232, 231, 230, 229, 228, 31, 226, 35, 124),
+    (276, 283, 282, 295, 285, 417, 464, 453, 452, 451, 450, 449, 448, 261, 446, 265, 353),
+)
+
+FOREHEAD = 0.12
+"""How far above the mesh the forehead reaches, in face heights; where it is shorter, hair stops the mask."""
+
+SKIN_SPREAD = np.array([0.24, 0.07, 0.09])
+"""Least spread of skin in log lightness, log red over green and log green over blue."""
+
+SHINE = 0.6
+"""Weight of a departure towards the light."""
+
+MIN_EYE_WIDTH = 0.35
+"""An eye narrower than this share of the other one is turned away: it gets no mask."""
+
+
+@dataclass
+class Regions:
+    """Masks (4, H, W) float32 in the order of :data:`dda.styles.REGIONS`, and the face they belong to."""
+
+    masks: np.ndarray
+    face: Face
+
+    def __getitem__(self, region: str) -> np.ndarray:
+        """The mask (H, W) of one region."""
+        return self.masks[REGIONS.index(region)]
+
+    @property
+    def visible(self) -> float:
+        """Share of the face oval that lies under some mask."""
+        oval = _soft_polygons([self.face.points[list(FACE_OVAL)]], self.masks.shape[-1], 1.0)
+        return float(np.minimum(self.total, oval).sum() / max(oval.sum(), 1.0))
+
+    @property
+    def total(self) -> np.ndarray:
+        """M, the sum of the masks (H, W): outside of it a target's bytes are its source's."""
+        return self.masks.sum(0)
+
+
+def mesh_regions(image: np.ndarray, face: Face) -> Regions:
+    """Region masks of ``face`` in ``image`` (uint8 (H, H, 3), aligned), from its mesh and the picture's own colours."""
+    size = image.shape[0]
+    unit = float(np.hypot(*(face.eyes[1] - face.eyes[0]))) / 100  # a hundredth of the distance between the eyes
+    unit = max(unit, face.size / 250)  # turned heads: the eyes close up, the face does not
+
+    def shape(polygons: list[np.ndarray], feather: float, grow: float = 0.0) -> np.ndarray:
+        return _soft_polygons(polygons, size, feather * unit, grow * unit)
+
+    points = face.points
+    sides = [side for side in (0, 1) if _faces_camera(points, side)]
+    outlines = [points[list(EYE_OUTLINES[side])] for side in sides]
+    oval = shape([_to_hairline(points)], feather=5, grow=4)
+    eyeballs = shape(outlines, feather=0.8)
+    surrounds = shape([points[list(EYE_SURROUNDS[side])] for side in sides], feather=5)
+    brows = shape([points[list(BROWS[side])] for side in sides], feather=3, grow=1)
+    mouth = shape([points[list(LIPS_OUTER)]], feather=1.6, grow=1.5)
+
+    bare = oval * (1 - eyeballs) * (1 - surrounds) * (1 - brows) * (1 - mouth)
+    likeness = _skin_likeness(image, face, bare)
+    lids = shape(outlines, feather=3, grow=7)
+    # Lashes and creases of a lid are dark, and belong to it; a dark lens all around it does not.
+    uncovered = np.zeros_like(oval)
+    for side in sides:
+        around = shape([points[list(EYE_SURROUNDS[side])]], feather=5) * (1 - lids)
+        in_sight = float((likeness * around).sum() / max(around.sum(), 1.0))
+        near = shape([points[list(EYE_OUTLINES[side])]], feather=3, grow=7)
+        uncovered = np.maximum(uncovered, near * _ramp(np.float32(in_sight), 0.45, 0.7))
+
+    masks = (
+        surrounds * (1 - eyeballs) * np.maximum(likeness, uncovered) * oval,
+        mouth * (1 - _open_mouth(image, points, mouth, unit)) * oval,
+        bare * likeness,
+        brows * (1 - surrounds) * oval,
+    )
+    return Regions(np.stack(masks).astype(np.float32), face)
+
+
+def _to_hairline(points: np.ndarray) -> np.ndarray:
+    """The mesh's face oval (36, 2) with its top, which lies mid-forehead, raised towards the hairline."""
+    up = points[10] - points[152]
+    oval = points[list(FACE_OVAL)]
+    height = (oval - points[list(EYE_OUTLINES[0] + EYE_OUTLINES[1])].mean(0)) @ up / (up @ up)
+    return oval + FOREHEAD * np.clip(height / height.max(), 0, 1)[:, None] * up
+
+
+def _faces_camera(points: np.ndarray, side: int) -> bool:
+    widths = [float(np.hypot(*(points[outline[8]] - points[outline[0]]))) for outline in EYE_OUTLINES]
+    return widths[side] >= MIN_EYE_WIDTH * widths[1 - side]
+
+
+def _soft_polygons(polygons: list[np.ndarray], size: int, feather: float, grow: float = 0.0) -> np.ndarray:
+    """Polygons (N, 2) filled at twice the size, widened by ``grow`` and blurred by ``feather`` pixels, in [0, 1]."""
+    canvas = Image.new("L", (2 * size, 2 * size))
+    draw = ImageDraw.Draw(canvas)
+    for polygon in polygons:
+        outline = [(float(x), float(y)) for x, y in 2 * polygon - 0.5]
+        draw.polygon(outline, fill=255)
+        if grow >= 0.5:
+            draw.line([*outline, *outline[:2]], fill=255, width=round(4 * grow), joint="curve")
+    soft = canvas.reduce(2).filter(ImageFilter.GaussianBlur(feather))
+    return np.asarray(soft, np.float32) / 255
+
+
+def _open_mouth(image: np.ndarray, points: np.ndarray, mouth: np.ndarray, unit: float) -> np.ndarray:
+    """Teeth, tongue and the dark of an open mouth (H, W) in [0, 1]: inside the inner lip line and unlike the lips."""
+    gap = float(np.hypot(*(points[14] - points[13])))
+    if gap < 2 * unit:
+        return np.zeros_like(mouth)
+    inside = _soft_polygons([points[list(LIPS_INNER)]], len(image), 1.0 * unit, 1.0 * unit)
+    lips = (mouth > 0.9) & (inside < 0.1)
+    if not lips.any():
+        return inside
+    light, red, _ = _log_colours(image)
+    lip_light, lip_red = np.median(light[lips]), np.median(red[lips])
+    teeth = np.maximum(_ramp(lip_red - red, 0.06, 0.16), _ramp(light - lip_light, 0.35, 0.7))
+    throat = _ramp(lip_light - light, 0.7, 1.2)
+    return inside * np.maximum(teeth, throat)
+
+
+def _skin_likeness(image: np.ndarray, face: Face, sure: np.ndarray) -> np.ndarray:
+    """How much each pixel (H, W) looks like this face's own skin, in [0, 1].
+
+    Skin colour over a face is smooth: a quadratic in x and y is fitted to it, robustly, in logarithms
+    (lightness, red over green, green over blue), so that a light from the side is no occlusion.
+    What departs from it (hair, beard, frames, cloth) fades out.
+    """
+    size = len(image)
+    half = Image.fromarray(image).reduce(2).filter(ImageFilter.GaussianBlur(size / 512))
+    colours = np.stack(_log_colours(np.asarray(half)))
+    y, x = (np.mgrid[: half.height, : half.width] + 0.5 - face.points.mean(0)[::-1, None, None] / 2) / (face.size / 4)
+    basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y]).astype(np.float32)
+    weight = np.asarray(Image.fromarray(sure).resize(half.size, Image.Resampling.BOX))
+    # Below the brows only: a fringe over the forehead would pass for a shadow.
+    brow_line = face.points[[105, 334], 1].mean() / 2
+    weight = weight * (np.arange(half.height)[:, None] > brow_line)
+    rows = np.flatnonzero(weight.ravel() > 0.9)[::5]
+    if len(rows) < 50:
+        return np.ones_like(sure)
+    fit, spread = _robust_fit(basis.reshape(6, -1)[:, rows].T, colours.reshape(3, -1)[:, rows].T)
+    error = (colours - np.tensordot(fit.T, basis, 1)) / spread[:, None, None]
+    # Shine on skin is brighter than the fit and paler; hair and frames are rarely either.
+    distance = np.sqrt((error**2).sum(0)) * np.where(error[0] > 0, SHINE, 1.0)
+    likeness = ((1 - _ramp(distance, 2.5, 4.5)) * 255).astype(np.uint8)
+    soft = Image.fromarray(likeness).filter(ImageFilter.GaussianBlur(size / 400))
+    return np.asarray(soft.resize((size, size), Image.Resampling.BILINEAR), np.float32) / 255
+
+
+def _robust_fit(basis: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (6, 3) and spreads (3,) of colours (N, 3) on a basis (N, 6), by reweighted least squares."""
+    ridge = np.diag([0, 1, 3, 5, 5, 20]) * 0.02
+    weight = np.ones(len(basis))
+    for _ in range(5):
+        weighted = basis * weight[:, None]
+        fit = np.linalg.solve(weighted.T @ basis + ridge * weight.sum(), weighted.T @ colours)
+        error = colours - basis @ fit
+        trusted = weight > 0.3
+        spread = np.maximum(1.5 * np.median(np.abs(error[trusted]), axis=0), SKIN_SPREAD) if trusted.any() else SKIN_SPREAD
+        weight = 1 / (1 + ((error / spread) ** 2).sum(1) / 4) ** 2
+    return fit, spread
+
+
+def _log_colours(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logarithms of lightness, red over green and green over blue; a change of exposure only shifts the first."""
+    red, green, blue = np.log(image.astype(np.float32).transpose(2, 0, 1) + 16)
+    return (red + green + blue) / 3, red - green, green - blue
+
+
+def _ramp(value: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 below ``low``, 1 above ``high``, smooth between."""
+    t = np.clip((value - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)

@@ -1,0 +1,76 @@
+"""Mistakes of the user's, each told in one line that says what was found and what is allowed."""
+
+import difflib
+from dataclasses import fields, is_dataclass
+from types import UnionType
+from typing import Any, get_args, get_type_hints
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, ValidationError
+
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list[str]: "a list such as [a,b]",
+    type(None): "null",
+}
+
+
+class UserError(Exception):
+    """A mistake of the user's: one line that says what was found, what is allowed and what to do."""
+
+
+def explain(error: BaseException) -> str | None:
+    """A mistake of the user's in one line; None where `error` is not one."""
+    if isinstance(error, UserError):
+        return str(error)
+    if not isinstance(error, HydraException | InterpolationResolutionError):
+        return None
+    cause = error.__cause__ or error.__context__
+    while cause is not None and not isinstance(cause, UserError):
+        cause = cause.__cause__ or cause.__context__
+    return str(cause or _explain_hydra(error))
+
+
+def explain_value(error: OmegaConfBaseException) -> str:
+    """OmegaConf's refusal of a key or a value, in one line."""
+    parent, key = error.parent_node, str(error.key)
+    if isinstance(error, ValidationError):
+        return f"{error.full_key}={error.value}: {_allowed(error.object_type, key) or _first_line(error)}"
+    if parent is None or not isinstance(error, KeyError | AttributeError):
+        return f"{error.full_key}: {_first_line(error)}"
+    known = [str(name) for name in parent if name != "hydra"]
+    close = difflib.get_close_matches(key, known, n=1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    return f"{error.full_key}: there is no such setting; {meant}allowed: {', '.join(known)}"
+
+
+def _explain_hydra(error: Exception) -> str:
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: there is no such {group}; allowed: {', '.join(error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not understood; write KEY=VALUE, for example batch_size=16"
+    if str(error).startswith("Ambiguous value for argument"):
+        return f"{str(error).split(chr(39))[1]}: several values; add -m to run each in turn"
+    refusal = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if isinstance(refusal, OmegaConfBaseException):
+        return explain_value(refusal)
+    return " ".join(str(error).split())
+
+
+def _allowed(schema: Any, key: str) -> str | None:
+    """What the field `key` of a schema may be, in words; None where the schema does not tell."""
+    kind = get_type_hints(schema).get(key) if is_dataclass(schema) else None
+    if is_dataclass(kind):
+        parts = ", ".join(f"{key}.{part.name}" for part in fields(kind))
+        return f"must be set part by part: {parts}"
+    choices = get_args(kind) if isinstance(kind, UnionType) else [kind]
+    words = [KINDS[choice] for choice in choices if choice in KINDS]
+    return f"must be {' or '.join(words)}" if words else None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,1 @@
+"""Residual diffusion models, their makeup module and their checkpoints."""

@@ -1,0 +1,84 @@
+"""The manifest: a table of the finished pairs, made anew from the journals."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from dda.pairs.journal import PairRow, find_journals, read_journal
+from dda.pairs.writer import DATA_FOLDER, write_atomically
+
+MANIFEST = "manifest.parquet"
+METADATA = "metadata.csv"
+
+
+def read_rows(run_dir: Path) -> list[PairRow]:
+    """The latest row of each (place, face) in all journals of a run, sorted by them.
+
+    Raises:
+        UserError: a journal is damaged, or the journals belong to runs of different shard counts.
+    """
+    journals, _ = find_journals(run_dir)
+    rows = {key: row for file in journals.values() for key, row in read_journal(file).rows.items()}
+    return [row for _, row in sorted(rows.items())]
+
+
+def counts(rows: Iterable[PairRow]) -> Counter[tuple[str, str]]:
+    """How many rows there are of each (status, reason); the reason of an "ok" is empty."""
+    return Counter((row.status, row.reason) for row in rows)
+
+
+def write_manifest(run_dir: Path) -> pa.Table:
+    """Write what the journals of a run say about its finished pairs, and return the table.
+
+    - manifest.parquet: one row a pair, sorted by place and face, with the measures as columns;
+    - amplified_data/metadata.csv: the same for `load_dataset("imagefolder", data_dir=".../amplified_data")`.
+
+    Nothing in them depends on the time, the shards or the order in which the pairs were made.
+    """
+    with FileLock(run_dir / ".manifest.lock"):  # two shards may finish at once
+        table = _table([row for row in read_rows(run_dir) if row.status == "ok"])
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer)
+        (run_dir / DATA_FOLDER).mkdir(exist_ok=True)
+        write_atomically(run_dir / DATA_FOLDER / METADATA, _metadata(table))
+        write_atomically(run_dir / MANIFEST, buffer.getvalue())
+    return table
+
+
+def _table(rows: list[PairRow]) -> pa.Table:
+    columns = {
+        "place": pa.array([row.place for row in rows], pa.int64()),
+        "face": pa.array([row.face for row in rows], pa.int64()),
+        "path": _strings(row.path for row in rows),
+        "style": _strings(row.style for row in rows),
+        "name": _strings(row.name for row in rows),
+        "source": _strings(f"{DATA_FOLDER}/source/{row.name}" for row in rows),
+        "target": _strings(f"{DATA_FOLDER}/target/{row.name}" for row in rows),
+        "content_hash": _strings(row.content_hash for row in rows),
+        "attempt": pa.array([row.attempt for row in rows], pa.int64()),
+    }
+    for measure in sorted({measure for row in rows for measure in row.measures}):
+        columns[measure] = pa.array([row.measures.get(measure) for row in rows], pa.float64())
+    return pa.table(columns)
+
+
+def _strings(values: Iterable[str]) -> pa.Array:
+    # Arrow takes valid UTF-8 alone; a file name that is not shows its odd bytes as \udcNN.
+    return pa.array([value.encode("utf-8", "backslashreplace").decode() for value in values], pa.string())
+
+
+def _metadata(table: pa.Table) -> bytes:
+    """CSV of the table. Of an image folder, `*_file_name` columns become images; paths start at the CSV."""
+    others = table.drop_columns(["source", "target", "name"])
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["source_file_name", "target_file_name", *others.column_names])
+    for name, row in zip(table.column("name").to_pylist(), others.to_pylist(), strict=True):
+        writer.writerow([f"source/{name}", f"target/{name}", *row.values()])
+    return text.getvalue().encode()

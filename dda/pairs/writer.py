@@ -1,0 +1,61 @@
+"""Writing finished pairs, so that a file under its final name is always whole."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from dda.images import encode_png
+
+DATA_FOLDER = "amplified_data"
+
+
+def pair_name(place: int, face: int) -> str:
+    """File name of a pair: image_0003.png, and image_0003_1.png for a picture's second face."""
+    return f"image_{place:04d}_{face}.png" if face else f"image_{place:04d}.png"
+
+
+def write_atomically(file: Path, data: bytes, tag: str = "new") -> None:
+    """Write `file` so that it is never seen half-written, whenever the process or the machine stops.
+
+    The bytes wait in a hidden file beside it, `.NAME.TAG.tmp`, until they are on the disk.
+    """
+    waiting = file.with_name(f".{file.name}.{tag}.tmp")
+    with waiting.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    waiting.replace(file)
+
+
+class PairWriter:
+    """Writes pairs into `run_dir`/amplified_data/{source,target}/, safe to call from several threads.
+
+    Opening removes what this shard left half-written when it was killed, so the shard's journal must be open
+    (its lock keeps others from writing under the same index).
+    """
+
+    def __init__(self, run_dir: Path, shard_index: int = 0) -> None:
+        self._tag = str(shard_index)
+        self._source = run_dir / DATA_FOLDER / "source"
+        self._target = run_dir / DATA_FOLDER / "target"
+        for folder in (self._source, self._target):
+            folder.mkdir(parents=True, exist_ok=True)
+            for stale in folder.glob(f".*.{self._tag}.tmp"):
+                stale.unlink()
+
+    def write(
+        self, name: str, source: np.ndarray, target: np.ndarray, source_png: bytes | None = None
+    ) -> None:
+        """Write a pair of uint8 (H, W, 3) pictures under one name.
+
+        `source_png` is `source` already encoded, for a face that has several styles.
+        """
+        if source.shape != target.shape:
+            raise ValueError(f"{name}: source is {source.shape}, target is {target.shape}")
+        write_atomically(self._source / name, source_png or encode_png(source), self._tag)
+        write_atomically(self._target / name, encode_png(target), self._tag)
+
+    def exists(self, name: str) -> bool:
+        """Whether both files of a pair are there."""
+        return (self._source / name).is_file() and (self._target / name).is_file()

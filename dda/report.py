@@ -1,0 +1,232 @@
+"""What a person looks at when a run ends: a figure of sample pairs and a table of what was done."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pyarrow.parquet as pq
+from matplotlib.ft2font import FT2Font
+from PIL import Image, ImageDraw, ImageFont
+from rich.table import Table
+from rich.text import Text
+
+from dda.images import encode_png, read_image, resize
+from dda.pairs.journal import PairRow
+from dda.pairs.manifest import MANIFEST
+from dda.pairs.writer import DATA_FOLDER, write_atomically
+
+SAMPLES_NAME = "samples_visualization.png"
+
+_TILE = 256
+_TILES = 36  # more tiles than this are drawn smaller, so that the file stays below 4 MB
+_COLUMNS = 8  # styles that fit side by side
+_EXAMPLES = 3  # pairs side by side where a style is a row
+_LISTED = 8  # styles, or reasons, in the closing summary
+_PAPER, _INK = (255, 255, 255), (34, 34, 34)
+_DEJAVU = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
+# For names of styles in letters that DejaVu Sans lacks: fonts that systems come with.
+_OTHER_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic", "Arial Unicode MS")
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """One face of the figure: its source and its targets by style, uint8 (H, W, 3), square."""
+
+    source: np.ndarray
+    targets: Mapping[str, np.ndarray]
+
+
+def samples_visualization(rows: Sequence[GridRow]) -> np.ndarray:
+    """Draw sample pairs as one figure, uint8 (H, W, 3).
+
+    Where all faces have the same two to eight styles, a face is a row: its source, then a column for each
+    style. Otherwise a style is a row of (source, target) pairs.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    if not rows:
+        raise ValueError("samples_visualization: rows is empty, at least one face is needed")
+    styles = list(dict.fromkeys(style for row in rows for style in row.targets))
+    if 1 < len(styles) <= _COLUMNS and all(len(row.targets) == len(styles) for row in rows):
+        return _draw_faces(rows, styles)
+    return _draw_styles(rows, styles)
+
+
+def samples_from_manifest(run_dir: Path, max_faces: int = 6) -> np.ndarray:
+    """Draw the figure of a run from its manifest and write it to amplified_data/samples_visualization.png.
+
+    The same pairs give the same bytes. Where faces have all styles, the first `max_faces` of them are shown;
+    otherwise three pairs of each style, or `max_faces` pairs of a single style.
+
+    Raises:
+        ValueError: the manifest has no pairs.
+    """
+    columns = ["path", "face", "style", "source", "target"]
+    records = pq.read_table(run_dir / MANIFEST, columns=columns).to_pylist()
+    if not records:
+        raise ValueError(f"{run_dir / MANIFEST} has no pairs: there is nothing to show")
+    figure = samples_visualization([_read_row(run_dir, pairs) for pairs in _choose(records, max_faces)])
+    write_atomically(run_dir / DATA_FOLDER / SAMPLES_NAME, encode_png(figure))
+    return figure
+
+
+def summary_table(rows: Sequence[PairRow], made_now: int, run_dir: Path, seconds: float) -> Table:
+    """The closing summary of a run, to be printed by rich.
+
+    Args:
+        rows: what the journal says of every pair tried, in this process or before.
+        made_now: pairs finished by this process.
+        seconds: what those took.
+    """
+    done = [row for row in rows if row.status == "ok"]
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    speed = f" ({made_now / seconds:.1f} a second)" if made_now else ""
+    table.add_row("Pairs", f"{made_now} made now{speed}, {len(done)} in all")
+    _add_counts(table, "Styles", Counter(row.style for row in done))
+    for status in ("rejected", "failed"):
+        _add_counts(table, status.capitalize(), Counter(row.reason for row in rows if row.status == status))
+    if done:
+        table.add_row("Pairs are in", Text(str(run_dir / DATA_FOLDER)))
+        table.add_row("Look at", Text(str(run_dir / DATA_FOLDER / SAMPLES_NAME)))
+    return table
+
+
+def _add_counts(table: Table, label: str, counts: Counter[str]) -> None:
+    named = counts.most_common(_LISTED)
+    if rest := counts.total() - sum(count for _, count in named):
+        named.append(("others, told in the journal", rest))
+    width = max((len(str(count)) for _, count in named), default=0)
+    lines = [f"{count:>{width}}  {name}" for name, count in named]
+    if lines:
+        table.add_row(label, Text("\n".join(lines)))
+
+
+def _choose(records: Sequence[Mapping[str, Any]], max_faces: int) -> list[list[Mapping[str, Any]]]:
+    """The pairs to show, grouped by source: whole faces if there are enough of them, else single pairs."""
+    by_face: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    by_style: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        by_face.setdefault((record["path"], record["face"]), []).append(record)
+        by_style.setdefault(record["style"], []).append(record)
+    whole = [pairs for pairs in by_face.values() if len(pairs) == len(by_style)]
+    if 1 < len(by_style) <= _COLUMNS and len(whole) >= min(_EXAMPLES, len(by_face)):
+        return whole[:max_faces]
+    examples = max(_EXAMPLES, max_faces // len(by_style))
+    seen: Counter[str] = Counter()
+    chosen = []
+    for pairs in by_style.values():
+        fresh_first = sorted(pairs, key=lambda pair: seen[pair["path"]])[:examples]
+        seen.update(pair["path"] for pair in fresh_first)
+        chosen += [[pair] for pair in fresh_first]
+    return chosen
+
+
+def _read_row(run_dir: Path, pairs: Sequence[Mapping[str, Any]]) -> GridRow:
+    targets = {pair["style"]: read_image(run_dir / pair["target"]) for pair in pairs}
+    return GridRow(read_image(run_dir / pairs[0]["source"]), targets)
+
+
+def _draw_faces(rows: Sequence[GridRow], styles: Sequence[str]) -> np.ndarray:
+    lines = [[row.source, *(row.targets[style] for style in styles)] for row in rows]
+    return _draw_grid([_Block("", lines)], ["Source", *styles], wide_after={0})
+
+
+def _draw_styles(rows: Sequence[GridRow], styles: Sequence[str]) -> np.ndarray:
+    blocks = []
+    for style in styles:
+        pairs = [(row.source, row.targets[style]) for row in rows if style in row.targets]
+        tiles = [image for pair in pairs for image in pair]
+        starts = range(0, len(tiles), 2 * _EXAMPLES)
+        blocks.append(_Block(style, [tiles[start : start + 2 * _EXAMPLES] for start in starts]))
+    columns = max(len(line) for block in blocks for line in block.lines)
+    return _draw_grid(blocks, ["Source", "Target"] * (columns // 2), wide_after=set(range(1, columns, 2)))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Lines of tiles that share a label on their left."""
+
+    label: str
+    lines: list[list[np.ndarray]]
+
+
+def _draw_grid(blocks: Sequence[_Block], headers: Sequence[str], wide_after: set[int]) -> np.ndarray:
+    """Lay out blocks of tiles below column headers, with a wide gutter after some columns and every block."""
+    heights = [len(block.lines) for block in blocks]
+    tile = round(_TILE * min(1, sqrt(_TILES / (sum(heights) * len(headers)))))
+    gap, wide, margin = tile // 42, tile // 12, tile // 10
+    labels = [block.label for block in blocks]
+    size = min(_fitting_size(headers, tile, tile // 10), _fitting_size(labels, tile, tile // 10))
+    band = size * 3 // 2  # what a line of text takes of the figure
+
+    columns = _starts([wide if column in wide_after else gap for column in range(len(headers))], tile)
+    left = margin + band * any(labels)
+    top = margin + band
+    lines = _starts([wide if line == n - 1 else gap for n in heights for line in range(n)], tile)
+    figure = Image.new("RGB", (left + columns[-1] + tile + margin, top + lines[-1] + tile + margin), _PAPER)
+
+    for column, header in zip(columns, headers, strict=True):
+        figure.paste(_draw_text(header, size, (tile, band)), (left + column, margin // 2))
+    first = 0
+    for block, height in zip(blocks, heights, strict=True):
+        ys = [top + y for y in lines[first : first + height]]
+        if block.label:
+            text = _draw_text(block.label, size, (ys[-1] + tile - ys[0], band))
+            figure.paste(text.transpose(Image.Transpose.ROTATE_90), (margin // 2, ys[0]))
+        for y, line in zip(ys, block.lines, strict=True):
+            for x, image in zip(columns, line, strict=False):
+                figure.paste(Image.fromarray(resize(image, (tile, tile))), (left + x, y))
+        first += height
+    return np.array(figure)
+
+
+def _starts(gutters: Sequence[int], tile: int) -> list[int]:
+    """Where each tile of a line begins, given the gutter after each."""
+    return [sum(gutters[:index]) + index * tile for index in range(len(gutters))]
+
+
+def _draw_text(text: str, size: int, box: tuple[int, int]) -> Image.Image:
+    """One line of text in the middle of a box, cut with an ellipsis where it is too long for it."""
+    font = _font(text, size)
+    if font.getlength(text) > box[0]:
+        while text and font.getlength(text + "…") > box[0]:
+            text = text[:-1]
+        text += "…"
+    drawn = Image.new("RGB", box, _PAPER)
+    ImageDraw.Draw(drawn).text((box[0] / 2, box[1] / 2), text, _INK, font, anchor="mm")
+    return drawn
+
+
+def _fitting_size(texts: Sequence[str], width: int, largest: int) -> int:
+    """The largest font size, down to 60 % of `largest`, at which every text fits the width."""
+    longest = max(_font(text, largest).getlength(text) for text in texts)
+    return max(largest * 3 // 5, min(largest, int(largest * width / max(longest, 1))))
+
+
+def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, or where it lacks letters of the text, the first font of this system that has them all."""
+    letters = frozenset(map(ord, text))
+    paths = [_DEJAVU] if letters <= _letters(_DEJAVU) else _system_fonts()
+    return ImageFont.truetype(next((path for path in paths if letters <= _letters(path)), _DEJAVU), size)
+
+
+@cache
+def _letters(font: str) -> frozenset[int]:
+    return frozenset(FT2Font(font).get_charmap())
+
+
+@cache
+def _system_fonts() -> list[str]:
+    from matplotlib import font_manager  # searches the whole system when first imported
+
+    by_name = {font.name: str(font.fname) for font in font_manager.fontManager.ttflist}
+    return [by_name[name] for name in _OTHER_FONTS if name in by_name]

@@ -1,0 +1,156 @@
+"""The type of every configuration key. Values live once, in `conf/`; here are only names and types.
+
+A field without a default must be given by `conf/` or by the user. `str | None` means that `null` is allowed.
+Ranges and choices are checked by `dda.config.check`.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class BatchConfig:
+    workers: int
+
+
+@dataclass
+class ModelConfig:
+    name: str
+    checkpoint: str | None
+    pretrained: str | None
+    steps: int
+
+
+@dataclass
+class RegionNames:
+    """The checkpoint's style painted in each region; null: the style's base."""
+
+    eyes: str | None = None
+    lips: str | None = None
+    skin: str | None = None
+    brows: str | None = None
+
+
+@dataclass
+class RegionStrengths:
+    eyes: float = 1.0
+    lips: float = 1.0
+    skin: float = 1.0
+    brows: float = 1.0
+
+
+@dataclass
+class StyleConfig:
+    """One look: `base` is the checkpoint's style it is made of, null: the one called `name`."""
+
+    name: str
+    base: str | None = None
+    regions: RegionNames = field(default_factory=RegionNames)
+    strength: RegionStrengths = field(default_factory=RegionStrengths)
+
+
+@dataclass
+class StyleSetConfig:
+    name: str
+    styles: dict[str, StyleConfig]
+
+
+@dataclass
+class DatasetConfig:
+    name: str
+    root: str | None
+    align: str
+
+
+@dataclass
+class ParserConfig:
+    name: str
+
+
+@dataclass
+class LoggerConfig:
+    name: str
+    project: str
+    entity: str | None
+    mode: str
+
+
+@dataclass
+class PathsConfig:
+    outputs: str
+
+
+@dataclass
+class StrengthConfig:
+    makeup: float
+    detail: float
+    eyes: float
+    lips: float
+    skin: float
+    brows: float
+
+
+@dataclass
+class ShardConfig:
+    index: int
+    count: int
+
+
+@dataclass
+class AmplifyConfig:
+    """The configuration of `run_amplify.py`."""
+
+    batch_size: int
+    seed: int
+    num_pairs: int | None
+    run_name: str
+    style_assignment: str
+    faces: str
+    failure_budget: float
+    device: str
+    dry_run: bool
+    tags: list[str]
+    strength: StrengthConfig
+    shard: ShardConfig
+    batch: BatchConfig
+    model: ModelConfig
+    style_set: StyleSetConfig
+    dataset: DatasetConfig
+    parser: ParserConfig
+    logger: LoggerConfig
+    paths: PathsConfig
+
+
+@dataclass
+class SeedPairsConfig:
+    root: str
+    holdout: str | None
+    align: str
+
+
+@dataclass
+class TrainingConfig:
+    updates: int
+    batch_size: int
+    learning_rate: float
+    ema: float
+    precision: str
+    init: str
+    log_every: int
+    grid_every: int
+    checkpoint_every: int
+
+
+@dataclass
+class TrainConfig:
+    """The configuration of `run_train.py`."""
+
+    seed: int
+    run_name: str
+    device: str
+    tags: list[str]
+    data: SeedPairsConfig
+    train: TrainingConfig
+    model: ModelConfig
+    parser: ParserConfig
+    logger: LoggerConfig
+    paths: PathsConfig

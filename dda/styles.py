@@ -1,0 +1,59 @@
+"""Styles: the looks a run paints, each made of a checkpoint's styles, one a region."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from dda.config import UserError
+
+REGIONS = ("eyes", "lips", "skin", "brows")
+
+
+@dataclass(frozen=True)
+class Style:
+    """A look. Both mappings hold every region of `REGIONS`."""
+
+    name: str
+    regions: Mapping[str, str]  # region -> the checkpoint's style painted there
+    strength: Mapping[str, float]  # region -> s_{style,r}: 0 nothing, 1 as trained
+
+
+def resolve_styles(style_set: Mapping[str, Any], checkpoint_styles: Sequence[str]) -> list[Style]:
+    """The styles of `style_set` (`cfg.style_set`), in its order; an empty set means all the checkpoint's.
+
+    Raises:
+        UserError: a style that the checkpoint was not trained on, or two styles of one name.
+    """
+    entries = style_set["styles"]
+    if not entries:
+        return [
+            _make_style(f"checkpoint.{name}", {"name": name}, checkpoint_styles) for name in checkpoint_styles
+        ]
+    styles = [_make_style(slug, entry, checkpoint_styles) for slug, entry in entries.items()]
+    names = [style.name for style in styles]
+    for slug, name in zip(entries, names, strict=True):
+        if names.count(name) > 1:
+            raise UserError(
+                f"style_set.styles.{slug}.name={name}: two styles have this name; rename one of them"
+            )
+    return styles
+
+
+def _make_style(slug: str, entry: Mapping[str, Any], checkpoint_styles: Sequence[str]) -> Style:
+    base = entry.get("base") or entry["name"]
+    mixed = entry.get("regions") or {}
+    strength = entry.get("strength") or {}
+    regions = {region: mixed.get(region) or base for region in REGIONS}
+    for region, painted in regions.items():
+        if painted not in checkpoint_styles:
+            key = f"regions.{region}" if mixed.get(region) else "base" if entry.get("base") else "name"
+            raise UserError(
+                f"style_set.styles.{slug}.{key}={painted}: to paint the {region} the checkpoint must have "
+                f"this style; it has: {', '.join(checkpoint_styles)}"
+            )
+    return Style(
+        name=entry["name"],
+        regions=MappingProxyType(regions),
+        strength=MappingProxyType({region: float(strength.get(region, 1.0)) for region in REGIONS}),
+    )

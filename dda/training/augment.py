@@ -1,0 +1,94 @@
+"""Augmentation of seed pairs: what a makeup artist's five faces do not show, another face might.
+
+Geometry and light change in source and target together, so that a pair stays a pair.
+"""
+
+import numpy as np
+import torch
+from scipy.interpolate import RBFInterpolator
+from torch.nn import functional as F
+
+from dda.faces.align import CROP_SIZE, warp
+from dda.training.seed_pairs import MARGIN, PADDED_SIZE, SeedPair
+
+MORPH_GRID = 40
+"""The flow of a morph is computed on a grid of so many points a side."""
+
+
+def morph(first: SeedPair, second: SeedPair, shape: float, colour: float) -> SeedPair:
+    """A face between two of the same style: ``shape`` and ``colour`` say how far it lies from the first to the second.
+
+    Both pairs are warped onto the landmarks in between (thin-plate splines) and blended, source and target alike.
+    """
+    points = (1 - shape) * first.points + shape * second.points
+    blended = [
+        _warp_onto(pair, points) * weight for pair, weight in ((first, 1 - colour), (second, colour)) if weight > 0
+    ]
+    levels = sum(blended).round().to(torch.uint8)
+    return SeedPair(levels[:3], levels[3:6], levels[6:], points, first.style)
+
+
+def _warp_onto(pair: SeedPair, points: np.ndarray) -> torch.Tensor:
+    """Source, target and masks (10, S, S) float of a pair, its landmarks carried to ``points``."""
+    border = np.linspace(0, PADDED_SIZE, 5)
+    frame = np.array([(x, y) for x in border for y in border if x in (0, PADDED_SIZE) or y in (0, PADDED_SIZE)])
+    inside = (points > 4).all(1) & (points < PADDED_SIZE - 4).all(1)
+    chosen = np.flatnonzero(inside)[::4]
+    spline = RBFInterpolator(
+        np.concatenate([points[chosen], frame]),
+        np.concatenate([pair.points[chosen] - points[chosen], np.zeros_like(frame)]),
+        kernel="thin_plate_spline",
+        smoothing=1.0,
+    )
+    axis = (np.arange(MORPH_GRID) + 0.5) * PADDED_SIZE / MORPH_GRID
+    grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    flow = torch.from_numpy(spline(grid).reshape(MORPH_GRID, MORPH_GRID, 2)).float().permute(2, 0, 1)[None]
+    flow = F.interpolate(flow, size=(PADDED_SIZE, PADDED_SIZE), mode="bicubic", align_corners=False)[0].permute(1, 2, 0)
+    base = (torch.arange(PADDED_SIZE) + 0.5) * 2 / PADDED_SIZE - 1
+    y, x = torch.meshgrid(base, base, indexing="ij")
+    sampling = torch.stack([x, y], -1) + flow * 2 / PADDED_SIZE
+    stack = torch.cat([pair.source, pair.target, pair.masks]).float()[None]
+    return F.grid_sample(stack, sampling[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
+
+
+def augmented_batch(
+    pairs: list[SeedPair], generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Sources (N, 3, S, S), targets, masks (N, 4, S, S) in [0, 1] and styles (N,), each turned, shifted and relit."""
+    stacks = torch.stack([torch.cat([pair.source, pair.target, pair.masks]) for pair in pairs]).float() / 255
+    crops = warp(stacks, _random_similarities(len(pairs), generator), CROP_SIZE)
+    light = _random_light(len(pairs), generator)
+    source, target = relight(crops[:, :3], light), relight(crops[:, 3:6], light)
+    return source, target, crops[:, 6:], torch.tensor([pair.style for pair in pairs])
+
+
+def _uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator)
+
+
+def _random_similarities(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Crop to padded crop (N, 2, 3): mirrored or not, turned up to 12 degrees, scaled and shifted a little."""
+    angle = _uniform(-0.2, 0.2, (count,), generator)
+    scale = _uniform(0.88, 1.12, (count,), generator)
+    mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    linear = torch.stack([torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)], 1)
+    centre = CROP_SIZE / 2 + MARGIN + _uniform(-14, 14, (count, 2), generator)
+    offset = centre - (linear @ torch.full((2,), CROP_SIZE / 2))
+    return torch.cat([linear, offset[..., None]], -1)
+
+
+def _random_light(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gamma, gain a channel and saturation (each broadcasting to (N, 3, 1, 1))."""
+    gamma = torch.exp(_uniform(-0.45, 0.45, (count, 1, 1, 1), generator))
+    gain = torch.exp(_uniform(-0.15, 0.15, (count, 1, 1, 1), generator) + _uniform(-0.08, 0.08, (count, 3, 1, 1), generator))
+    saturation = _uniform(0.75, 1.25, (count, 1, 1, 1), generator)
+    return gamma, gain, saturation
+
+
+def relight(image: torch.Tensor, light: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """The picture (N, 3, H, W) under another light: clip(saturate(gain * x^gamma))."""
+    gamma, gain, saturation = light
+    lit = gain * image.clamp(min=1e-4) ** gamma
+    grey = lit.mean(1, keepdim=True)
+    return (grey + saturation * (lit - grey)).clamp(0, 1)

@@ -1,0 +1,233 @@
+"""Recipes: looks as numbers, from which the makeup artist authors seed pairs.
+
+Colours are given in OKLab's polar form for a skin of medium depth; the artist adapts them to the face.
+Every amount is 0 when it is left out, so a recipe that names nothing leaves the face as it is.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from dda.config import UserError
+
+
+def _number(default: float, low: float, high: float) -> Any:
+    """A field for a number within [``low``, ``high``]."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
+def _amount(high: float = 1.0) -> Any:
+    """A field for an amount, 0 unless named."""
+    return _number(0.0, 0.0, high)
+
+
+@dataclass(frozen=True)
+class Pigment:
+    """A colour in OKLab: ``hue`` in degrees (25 red, 55 brown, 345 plum), ``chroma``, ``lightness``."""
+
+    hue: float = _number(40.0, 0.0, 360.0)
+    chroma: float = _number(0.1, 0.0, 0.3)
+    lightness: float = _number(0.6, 0.1, 0.95)
+
+    @property
+    def lab(self) -> np.ndarray:
+        """The colour as OKLab (3,)."""
+        angle = math.radians(self.hue)
+        return np.array([self.lightness, self.chroma * math.cos(angle), self.chroma * math.sin(angle)], np.float32)
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """``evenness`` takes blotches out and leaves pores; ``brighten`` lifts the skin; ``dew`` strengthens its glow."""
+
+    evenness: float = _amount()
+    brighten: float = _amount(0.2)
+    dew: float = _amount()
+
+
+@dataclass(frozen=True)
+class Blush:
+    """Cheek colour at ``coverage``; ``placement`` 0 is along the cheekbone, 1 on the apples; ``lift`` moves it up."""
+
+    colour: Pigment = field(default_factory=Pigment)
+    coverage: float = _amount()
+    placement: float = _number(0.5, 0.0, 1.0)
+    lift: float = _number(0.0, 0.0, 1.0)
+    width: float = _number(1.0, 0.5, 1.6)
+
+
+@dataclass(frozen=True)
+class Sculpt:
+    """``contour`` deepens the hollows of the cheeks and the temples, ``highlight`` lifts the high points."""
+
+    contour: float = _amount()
+    highlight: float = _amount()
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """Eye shadow: ``reach`` is its height as a share of lash line to brow, ``wing`` its length past the outer corner.
+
+    ``crease`` deepens the fold and the outer corner, ``lower`` is its share under the eye, ``shimmer`` lights the
+    middle of the lid.
+    """
+
+    colour: Pigment = field(default_factory=Pigment)
+    coverage: float = _amount()
+    reach: float = _number(0.6, 0.25, 1.0)
+    wing: float = _number(0.15, 0.0, 0.4)
+    crease: float = _amount()
+    lower: float = _amount()
+    shimmer: float = _amount()
+
+
+@dataclass(frozen=True)
+class Liner:
+    """Eyeliner: ``thickness`` and ``wing`` in eye widths, ``lift`` the wing's slope, ``lower`` its share below."""
+
+    colour: Pigment = field(default_factory=lambda: Pigment(50.0, 0.01, 0.2))
+    coverage: float = _amount()
+    thickness: float = _number(0.04, 0.01, 0.12)
+    wing: float = _number(0.0, 0.0, 0.4)
+    lift: float = _number(0.5, 0.0, 1.2)
+    lower: float = _amount()
+    lashes: float = _amount()
+
+
+@dataclass(frozen=True)
+class Brows:
+    """``fill`` closes the gaps between the hairs in their own hue, ``darken`` deepens them, ``straight`` flattens."""
+
+    fill: float = _amount()
+    darken: float = _amount()
+    straight: float = _amount()
+
+
+@dataclass(frozen=True)
+class Lips:
+    """Lipstick: ``gloss`` strengthens shine, ``gradient`` fades it outwards, ``softness`` blurs its edge."""
+
+    colour: Pigment = field(default_factory=Pigment)
+    coverage: float = _amount()
+    gloss: float = _amount()
+    gradient: float = _amount()
+    softness: float = _number(0.3, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One look."""
+
+    name: str
+    foundation: Foundation = field(default_factory=Foundation)
+    blush: Blush = field(default_factory=Blush)
+    sculpt: Sculpt = field(default_factory=Sculpt)
+    shadow: Shadow = field(default_factory=Shadow)
+    liner: Liner = field(default_factory=Liner)
+    brows: Brows = field(default_factory=Brows)
+    lips: Lips = field(default_factory=Lips)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe from YAML.
+
+    Raises:
+        UserError: unreadable, no YAML, or a key, value or range that no recipe has; names the file and the key.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected keys and values such as 'name: My look', found {_brief(content)}")
+    name = content.pop("name", None)
+    if not isinstance(name, str) or not name.strip():
+        raise UserError(f"{path}: name: expected the style's name, found {_brief(name)}")
+    return _build(Recipe, content, str(path), "", name=name)
+
+
+def named_recipes() -> dict[str, Recipe]:
+    """The recipes that come with the package, by style name."""
+    folder = Path(str(resources.files("dda") / "assets" / "recipes"))
+    recipes = [load_recipe(path) for path in sorted(folder.glob("*.yaml"))]
+    return {recipe.name: recipe for recipe in recipes}
+
+
+def _build(kind: type, content: object, file: str, prefix: str, **given: str) -> Any:
+    """The dataclass ``kind`` from a mapping, each key checked."""
+    if not isinstance(content, Mapping):
+        raise UserError(f"{file}: {prefix.rstrip('.')}: expected a group of keys, found {_brief(content)}")
+    known = {item.name: item for item in fields(kind) if item.name not in given}
+    values: dict[str, Any] = dict(given)
+    for key, value in content.items():
+        where = f"{file}: {prefix}{key}"
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+            raise UserError(f"{where}: no such parameter; {hint}")
+        item = known[key]
+        if isinstance(item.type, type) and is_dataclass(item.type):
+            values[key] = _build(item.type, value, file, f"{prefix}{key}.")
+            continue
+        low, high = item.metadata["range"]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise UserError(f"{where}: expected a number from {low:g} to {high:g}, found {_brief(value)}")
+        values[key] = float(value)
+    return kind(**values)
+
+
+def _brief(value: object) -> str:
+    return "nothing" if value is None else repr(value)[:60]
+
+
+def random_recipe(rng: np.random.Generator, name: str = "Random look") -> Recipe:
+    """A look drawn at random: each product present or not, its colour and amount anywhere within good taste."""
+
+    def uniform(low: float, high: float) -> float:
+        return float(rng.uniform(low, high))
+
+    def sometimes(chance: float, low: float, high: float) -> float:
+        amount = uniform(low, high)
+        return amount if rng.random() < chance else 0.0
+
+    def colour(hues: tuple[float, float], chroma: tuple[float, float], lightness: tuple[float, float]) -> Pigment:
+        return Pigment(uniform(*hues) % 360, uniform(*chroma), uniform(*lightness))
+
+    warm = colour((-15, 75), (0.02, 0.12), (0.3, 0.75))
+    smoke = colour((0, 360), (0.0, 0.03), (0.25, 0.5))
+    bold = colour((0, 360), (0.06, 0.16), (0.35, 0.8))
+    shadow = (warm, smoke, bold)[rng.choice(3, p=[0.55, 0.25, 0.2])]
+    everyday = colour((5, 50), (0.06, 0.15), (0.5, 0.7))
+    strong = colour((-25, 40), (0.12, 0.22), (0.32, 0.6))
+    return Recipe(
+        name=name,
+        foundation=Foundation(sometimes(0.8, 0.2, 1), sometimes(0.4, 0.02, 0.14), sometimes(0.4, 0.2, 1)),
+        blush=Blush(
+            colour((-10, 55), (0.08, 0.16), (0.6, 0.75)),
+            sometimes(0.8, 0.2, 0.9), uniform(0, 1), uniform(0, 1), uniform(0.7, 1.4),
+        ),
+        sculpt=Sculpt(sometimes(0.4, 0.2, 0.9), sometimes(0.4, 0.2, 0.9)),
+        shadow=Shadow(
+            shadow, sometimes(0.85, 0.2, 0.9), uniform(0.4, 0.95), uniform(0, 0.3),
+            sometimes(0.7, 0.1, 0.9), sometimes(0.5, 0.1, 0.9), sometimes(0.3, 0.1, 0.7),
+        ),
+        liner=Liner(
+            colour((0, 360), (0.0, 0.04), (0.14, 0.32)),
+            sometimes(0.75, 0.4, 0.95), uniform(0.02, 0.08), sometimes(0.6, 0.05, 0.3), uniform(0.2, 0.9),
+            sometimes(0.4, 0.1, 0.8), sometimes(0.8, 0.2, 0.9),
+        ),
+        brows=Brows(sometimes(0.7, 0.1, 0.7), sometimes(0.6, 0.1, 0.6), sometimes(0.3, 0.3, 1)),
+        lips=Lips(
+            strong if rng.random() < 0.5 else everyday,
+            sometimes(0.9, 0.3, 0.95), sometimes(0.5, 0.2, 0.9), sometimes(0.3, 0.3, 1), uniform(0, 0.8),
+        ),
+    )  # fmt: skip

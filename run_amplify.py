@@ -1,0 +1,18 @@
+"""Amplify faces into makeup pairs: `python run_amplify.py batch_size=16` (all settings: `--help`)."""
+
+import hydra
+from omegaconf import DictConfig
+
+from dda.commandline import job, launch
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="amplify")
+@job
+def main(cfg: DictConfig) -> None:
+    from dda import amplify  # takes seconds: --help and a mistyped key need not wait for it
+
+    amplify.main(cfg)
+
+
+if __name__ == "__main__":
+    launch(main)

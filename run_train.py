@@ -1,0 +1,18 @@
+"""Train an amplifier from a folder of pairs: `python run_train.py data.root=DIR` (all settings: `--help`)."""
+
+import hydra
+from omegaconf import DictConfig
+
+from dda.commandline import job, launch
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@job
+def main(cfg: DictConfig) -> None:
+    from dda.training import train  # takes seconds: --help and a mistyped key need not wait for it
+
+    train.main(cfg)
+
+
+if __name__ == "__main__":
+    launch(main)

@@ -1,0 +1,142 @@
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from dda.config import UserError
+from dda.faces.dataset import FaceDataset, open_dataset
+from dda.images import ImageError, ImageReadError
+
+
+def _open(name: str, root: Path | str | None = None, align: str = "ffhq") -> FaceDataset:
+    return open_dataset(OmegaConf.create({"name": name, "root": root and str(root), "align": align}))
+
+
+def _picture(path: Path, colour: str = "red") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 6), colour).save(path, "PNG")
+
+
+def test_demo_needs_nothing_and_has_faces_to_crop() -> None:
+    dataset = _open("demo")
+    assert dataset.paths == ["astronaut.png", "grace_hopper.jpg"]
+    assert not dataset.aligned and len(dataset) == 2
+    for path in dataset.paths:
+        image = dataset.load(path)
+        assert image.dtype == np.uint8 and min(image.shape[:2]) >= 500 and image.shape[2] == 3
+
+
+def test_demo_with_a_root_is_a_forgotten_dataset_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="add dataset=folder"):
+        _open("demo", tmp_path)
+
+
+def test_folder_is_a_tree_sorted_part_by_part(tmp_path: Path) -> None:
+    names = [
+        "b.png",
+        "a/z.JPG",
+        "a.b/1.jpeg",
+        "a/b/2.webp",
+        "사진 (1)/é, [x]=1.png",
+        "old.Tiff",
+        "phone.heic",
+    ]
+    for name in names:
+        _picture(tmp_path / name)
+    for name in ["notes.txt", "noextension", ".hidden.png", ".cache/1.png", "a/.DS_Store", "png"]:
+        _picture(tmp_path / name)
+    (tmp_path / "folder.png").mkdir()
+    dataset = _open("folder", tmp_path)
+    assert dataset.paths == [
+        "a/b/2.webp", "a/z.JPG", "a.b/1.jpeg", "b.png", "old.Tiff", "phone.heic", "사진 (1)/é, [x]=1.png",
+    ]  # fmt: skip
+    assert dataset.load("사진 (1)/é, [x]=1.png").shape == (6, 8, 3)
+    assert dataset.root == tmp_path
+
+
+def test_align_none_uses_pictures_as_they_are(tmp_path: Path) -> None:
+    _picture(tmp_path / "a.png")
+    assert not _open("folder", tmp_path, "ffhq").aligned
+    assert _open("folder", tmp_path, "none").aligned
+
+
+def test_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
+    raw = os.fsencode(tmp_path) + b"/" + "사진.png".encode("euc-kr")
+    _picture(tmp_path / "plain.png")
+    try:
+        (tmp_path / "plain.png").rename(os.fsdecode(raw))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    dataset = _open("folder", tmp_path)
+    assert len(dataset) == 1 and dataset.load(dataset.paths[0]).shape == (6, 8, 3)
+
+
+def test_links_out_of_the_folder_are_left_out_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _picture(tmp_path / "outside" / "secret.png")
+    root = tmp_path / "root"
+    _picture(root / "real.png")
+    (root / "inside.png").symlink_to(root / "real.png")
+    (root / "out.png").symlink_to(tmp_path / "outside" / "secret.png")
+    (root / "nowhere.png").symlink_to(root / "missing.png")
+    (root / "loop").symlink_to(root)
+    with caplog.at_level(logging.WARNING):
+        assert _open("folder", root).paths == ["inside.png", "real.png"]
+    assert "2 symbolic links" in caplog.text
+
+    (tmp_path / "alias").symlink_to(root)
+    assert _open("folder", tmp_path / "alias").paths == ["inside.png", "real.png"]
+
+
+def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _picture(tmp_path / "photos" / "a.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert _open("folder", "~/photos").paths == ["a.png"]
+
+
+def test_mistakes_name_the_parameter_and_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"dataset\.root is not set"):
+        _open("folder")
+    with pytest.raises(UserError, match=r"dataset\.root: there is no folder .*missing"):
+        _open("folder", tmp_path / "missing")
+    with pytest.raises(UserError, match=r"dataset\.root: there is no folder"):
+        _open("folder", "long" * 100)
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(UserError, match=r"dataset\.root: .*notes\.txt is a file"):
+        _open("folder", tmp_path / "notes.txt")
+    with pytest.raises(UserError, match=r"no pictures below .*: looked for \.jpg .*\.png"):
+        _open("folder", tmp_path)
+
+
+def test_a_bad_picture_is_found_out_when_it_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("not a picture")
+    _picture(tmp_path / "gone.png")
+    dataset = _open("folder", tmp_path)
+    with pytest.raises(ImageError, match="not a picture"):
+        dataset.load("text.jpg")
+    (tmp_path / "gone.png").unlink()
+    with pytest.raises(ImageReadError, match="No such file"):
+        dataset.load("gone.png")
+
+
+def test_ffhq_in_its_own_layout_and_flat(tmp_path: Path) -> None:
+    for name in ("00000/00015.png", "00000/00002.png", "69000/69999.png", "LICENSE.txt"):
+        _picture(tmp_path / name)
+    dataset = _open("ffhq", tmp_path)
+    assert dataset.paths == ["00000/00002.png", "00000/00015.png", "69000/69999.png"]
+    assert dataset.aligned
+    _picture(tmp_path / "flat" / "00001.png")
+    assert _open("ffhq", tmp_path / "flat").paths == ["00001.png"]
+
+
+def test_missing_ffhq_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UserError, match=r"datasets/ffhq: download .*ffhq-dataset.*dataset=folder.*dataset=demo"
+    ):
+        _open("ffhq")
+    _picture(tmp_path / "datasets" / "ffhq" / "00000" / "00000.png")
+    assert _open("ffhq").paths == ["00000/00000.png"]

@@ -1,0 +1,368 @@
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms, TiffImagePlugin
+
+from dda.images import (
+    FORMATS,
+    ImageError,
+    ImageReadError,
+    content_hash,
+    encode_png,
+    read_image,
+    resize,
+    to_tensor,
+    to_uint8,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore:Image size:Warning:PIL")
+
+
+def _colours(height: int = 24, width: int = 40) -> np.ndarray:
+    """A smooth picture whose four corners all differ."""
+    y, x = np.mgrid[0:height, 0:width]
+    channels = [255 * x / (width - 1), 255 * y / (height - 1), 255 - 200 * x / (width - 1)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def _png(values: np.ndarray, colour_type: int, bits: int = 16) -> bytes:
+    """A PNG written by hand, for the bit depths that Pillow reads and does not write."""
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2" if bits == 16 else "u1").tobytes() for row in values)
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    signature = b"\x89PNG\r\n\x1a\n"
+    return signature + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def _difference(image: np.ndarray, other: np.ndarray) -> int:
+    assert image.shape == other.shape
+    return int(np.abs(image.astype(int) - other.astype(int)).max())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options", "tolerance"),
+    [
+        ("png", {}, 0),
+        ("bmp", {}, 0),
+        ("tiff", {}, 0),
+        ("tiff", {"compression": "tiff_lzw"}, 0),
+        ("webp", {"lossless": True}, 0),
+        ("jpg", {"quality": 98, "subsampling": 0}, 4),
+        ("jpg", {"quality": 98, "subsampling": 0, "progressive": True}, 4),
+        ("avif", {"quality": 98, "subsampling": "4:4:4"}, 6),
+    ],
+)
+def test_reads_every_format(tmp_path: Path, suffix: str, options: dict, tolerance: int) -> None:
+    path = tmp_path / f"picture.{suffix}"
+    Image.fromarray(_colours()).save(path, **options)
+    image = read_image(path)
+    assert image.dtype == np.uint8 and image.flags.writeable and image.flags.c_contiguous
+    assert _difference(image, _colours()) <= tolerance
+
+
+def test_the_contents_decide_not_the_suffix(tmp_path: Path) -> None:
+    path = tmp_path / "really_a_png.jpg"
+    path.write_bytes(encode_png(_colours()))
+    assert np.array_equal(read_image(path), _colours())
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path: Path, suffix: str, orientation: int) -> None:
+    stored_of = {  # how a camera stores an upright picture under each orientation
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{suffix}"
+    stored = Image.fromarray(np.ascontiguousarray(stored_of[orientation](_colours())))
+    stored.save(path, exif=exif.tobytes(), quality=98, **({"lossless": True} if suffix == "webp" else {}))
+    assert _difference(read_image(path), _colours()) <= 25
+
+
+def test_broken_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
+    path = tmp_path / "broken_exif.jpg"
+    for exif in (b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x09"):
+        Image.fromarray(_colours()).save(path, exif=exif, quality=98, subsampling=0)
+        assert _difference(read_image(path), _colours()) <= 4
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_grey_becomes_three_equal_channels(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "grey.png"
+    grey = Image.fromarray(_colours()).convert(mode)
+    grey.save(path)
+    image = read_image(path)
+    assert np.array_equal(image, np.asarray(grey.convert("RGB")))
+
+
+def test_palettes_with_and_without_transparency(tmp_path: Path) -> None:
+    path = tmp_path / "palette.png"
+    palette = Image.fromarray(_colours()).quantize(32)
+    palette.save(path)
+    assert np.array_equal(read_image(path), np.asarray(palette.convert("RGB")))
+
+    see_through = palette.getpixel((0, 0))
+    palette.save(path, transparency=see_through)
+    image = read_image(path)
+    hidden = np.asarray(palette) == see_through
+    assert (image[hidden] == 255).all()
+    assert np.array_equal(image[~hidden], np.asarray(palette.convert("RGB"))[~hidden])
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tiff"])
+def test_alpha_is_laid_over_white(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"alpha.{suffix}"
+    colours = _colours()
+    alpha = np.full(colours.shape[:2], 255, np.uint8)
+    alpha[:, :10], alpha[:, 10:20] = 0, 128
+    Image.fromarray(np.dstack([colours, alpha])).save(path, lossless=True)
+    over_white = 255 + (colours.astype(float) - 255) * alpha[..., None] / 255
+    assert _difference(read_image(path), over_white.round().astype(np.uint8)) <= 1
+
+
+def test_a_transparent_colour_becomes_white(tmp_path: Path) -> None:
+    path = tmp_path / "key.png"
+    pixels = np.full((4, 4, 3), 40, np.uint8)
+    pixels[0] = (10, 20, 30)
+    Image.fromarray(pixels).save(path, transparency=(10, 20, 30))
+    image = read_image(path)
+    assert (image[0] == 255).all() and (image[1:] == 40).all()
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixteen_bit_png_is_scaled_not_clipped(tmp_path: Path, colour_type: int, channels: int) -> None:
+    ramp = np.linspace(0, 65535, 64 * 4).round().astype(np.uint16).reshape(4, 64)
+    values = np.stack([ramp] * channels, axis=-1)
+    if channels in (2, 4):
+        values[..., -1] = 65535
+    path = tmp_path / "sixteen.png"
+    path.write_bytes(_png(values, colour_type))
+    expected = np.stack([ramp / 257] * 3, axis=-1).round().astype(np.uint8)
+    assert _difference(read_image(path), expected) <= 1
+
+
+def test_sixteen_bit_tiff_is_scaled_not_clipped(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
+    path = tmp_path / "sixteen.tiff"
+    Image.fromarray(ramp).save(path)
+    assert _difference(read_image(path), np.stack([ramp / 257] * 3, axis=-1).round().astype(np.uint8)) == 0
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pixels_without_a_known_range_are_refused(tmp_path: Path, kind: type) -> None:
+    path = tmp_path / "wide.tiff"
+    Image.fromarray(np.ones((8, 8), kind)).save(path)
+    with pytest.raises(ImageError, match="32-bit pixels have no fixed range"):
+        read_image(path)
+
+
+def test_tiff_layouts_that_pillow_misreads_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "layout.tiff"
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(path, tiffinfo={TiffImagePlugin.PHOTOMETRIC_INTERPRETATION: 0})
+    with pytest.raises(ImageError, match="16-bit TIFF in a layout"):
+        read_image(path)
+    Image.fromarray(ramp).save(path, tiffinfo={TiffImagePlugin.PLANAR_CONFIGURATION: 2})
+    with pytest.raises(ImageError, match="16-bit TIFF in a layout"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tiff"])
+def test_cmyk_is_not_inverted(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cmyk.{suffix}"
+    Image.fromarray(_colours()).convert("CMYK").save(path, quality=98, subsampling=0)
+    assert _difference(read_image(path), _colours()) <= 8
+
+
+def test_an_embedded_profile_is_applied(tmp_path: Path) -> None:
+    """Linear light without its profile would look far too dark; with it, it is the sRGB picture again."""
+    colours = _colours()
+    scaled = colours / 255
+    linear = np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
+    path = tmp_path / "linear.png"
+    stored = Image.fromarray((linear * 255).round().astype(np.uint8))
+    stored.save(path, icc_profile=_linear_profile())
+    bright = colours.min(axis=-1) > 60  # eight linear bits are too few for the shadows
+    assert _difference(read_image(path)[bright], colours[bright]) <= 4
+    assert _difference(np.asarray(stored)[bright], colours[bright]) > 40
+
+
+def test_the_standard_profile_changes_nothing_and_a_broken_one_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "profile.png"
+    standard = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (standard, b"no profile at all", standard[:200], _linear_profile()[:300]):
+        Image.fromarray(_colours()).save(path, icc_profile=profile)
+        assert np.array_equal(read_image(path), _colours())
+
+
+def test_a_profile_of_another_kind_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "grey_with_rgb_profile.png"
+    grey = Image.fromarray(_colours()).convert("L")
+    grey.save(path, icc_profile=_linear_profile())
+    assert np.array_equal(read_image(path), np.asarray(grey.convert("RGB")))
+
+
+def test_first_frame_of_an_animation(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "lime")]
+    for suffix in ("gif", "webp", "png", "tiff"):
+        path = tmp_path / f"moving.{suffix}"
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        assert _difference(read_image(path), np.asarray(frames[0])) <= 4
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff", "bmp", "gif", "avif"])
+def test_files_cut_short_are_refused(tmp_path: Path, suffix: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = tmp_path / f"cut.{suffix}"
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    for share in (0.001, 0.01, 0.1, 0.5, 0.9):
+        path.write_bytes(whole[: max(1, int(len(whole) * share))])
+        with pytest.raises(ImageError) as caught:
+            read_image(path)
+        assert caught.value.reason and "\n" not in caught.value.reason
+
+
+def test_damaged_bytes_give_a_picture_or_a_reason(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    for suffix in ("jpg", "png", "webp", "tiff", "bmp", "gif"):
+        path = tmp_path / f"damaged.{suffix}"
+        Image.fromarray(_colours()).save(path)
+        whole = np.frombuffer(path.read_bytes(), np.uint8)
+        for _ in range(40):
+            damaged = whole.copy()
+            damaged[random.integers(0, len(whole), 4)] = random.integers(0, 256, 4)
+            path.write_bytes(damaged.tobytes())
+            try:
+                image = read_image(path)
+            except ImageError as error:
+                assert error.reason and "\n" not in error.reason
+            else:
+                assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+
+
+def test_what_is_no_picture_is_refused_with_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "text.jpg"
+    path.write_text("not a picture")
+    with pytest.raises(ImageError, match="not a picture"):
+        read_image(path)
+    path.write_bytes(b"")
+    with pytest.raises(ImageError, match="empty file"):
+        read_image(path)
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
+    with pytest.raises(ImageError, match="not a picture"):
+        read_image(path)
+    assert "EPS" not in FORMATS
+
+
+def test_what_the_system_cannot_read_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ImageReadError, match="No such file"):
+        read_image(tmp_path / "missing.jpg")
+    with pytest.raises(ImageReadError, match="directory"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize("side", [8_100, 12_000, 60_000])
+def test_decompression_bombs_are_refused_before_decoding(tmp_path: Path, side: int) -> None:
+    row = np.zeros((1, 1, 1), np.uint8)
+    header = bytearray(_png(row, colour_type=0, bits=8))
+    header[16:24] = struct.pack(">II", side, side)
+    header[29:33] = struct.pack(">I", zlib.crc32(bytes(header[12:29])))
+    path = tmp_path / "bomb.png"
+    path.write_bytes(bytes(header))
+    with pytest.raises(ImageError, match="megapixels"):
+        read_image(path)
+
+
+def test_tensor_and_back_is_exact() -> None:
+    every_value = np.arange(256 * 3, dtype=np.uint32).astype(np.uint8).reshape(16, 16, 3)
+    tensor = to_tensor(every_value)
+    assert tensor.shape == (3, 16, 16) and tensor.dtype == torch.float32
+    assert tensor.min() == 0 and tensor.max() == 1
+    assert np.array_equal(to_uint8(tensor), every_value)
+
+
+def test_to_uint8_clips_and_rounds_halves_to_even() -> None:
+    values = torch.tensor([-1.0, 2.0, 0.5, 2.5 / 255]).reshape(1, 1, 4).expand(3, 1, 4)
+    assert to_uint8(values)[0, :, 0].tolist() == [0, 255, 128, 2]
+
+
+def test_png_round_trip_keeps_pixels_and_text() -> None:
+    encoded = encode_png(_colours(), {"style": "Smokey eyes", "path": "사진/é.jpg"})
+    with Image.open(io.BytesIO(encoded)) as image:
+        assert image.format == "PNG" and image.text == {"style": "Smokey eyes", "path": "사진/é.jpg"}
+        assert np.array_equal(np.asarray(image), _colours())
+    assert encode_png(_colours()) == encode_png(_colours())
+
+
+def test_resize_takes_height_first_and_is_antialiased() -> None:
+    assert resize(_colours(24, 40), (12, 20)).shape == (12, 20, 3)
+    assert resize(_colours(24, 40), (24, 40)).shape == (24, 40, 3)
+    checkers = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    small = resize(np.stack([checkers] * 3, axis=-1), (8, 8))
+    assert small.min() > 120 and small.max() < 136
+
+
+def test_content_hash_depends_on_pixels_and_shape_alone(tmp_path: Path) -> None:
+    colours = _colours()
+    path = tmp_path / "picture.png"
+    path.write_bytes(encode_png(colours, {"comment": "other file, same pixels"}))
+    assert content_hash(read_image(path)) == content_hash(colours)
+    assert content_hash(colours[:, ::-1]) == content_hash(np.ascontiguousarray(colours[:, ::-1]))
+    assert content_hash(colours.reshape(40, 24, 3)) != content_hash(colours)
+    changed = colours.copy()
+    changed[0, 0, 0] ^= 1
+    assert content_hash(changed) != content_hash(colours)
+    assert len(content_hash(colours)) == 64
+
+
+def _linear_profile() -> bytes:
+    """An ICC profile of linear light with the primaries of sRGB."""
+
+    def fixed(value: float) -> bytes:
+        return struct.pack(">i", round(value * 65536))
+
+    def xyz(x: float, y: float, z: float) -> bytes:
+        return b"XYZ \0\0\0\0" + fixed(x) + fixed(y) + fixed(z)
+
+    name = b"linear light\0"
+    curve = b"curv\0\0\0\0" + struct.pack(">I", 0)
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(name)) + name + bytes(78),
+        b"wtpt": xyz(0.9642, 1.0, 0.8249),
+        b"rXYZ": xyz(0.4361, 0.2225, 0.0139),
+        b"gXYZ": xyz(0.3851, 0.7169, 0.0971),
+        b"bXYZ": xyz(0.1431, 0.0606, 0.7139),
+        b"rTRC": curve,
+        b"gTRC": curve,
+        b"bTRC": curve,
+    }
+    table, body, offset = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for tag, content in tags.items():
+        content += bytes(-len(content) % 4)
+        table += tag + struct.pack(">II", offset + len(body), len(content))
+        body += content
+    header = bytearray(128)
+    header[8:12] = bytes([2, 0x40, 0, 0])
+    header[12:24] = b"mntrRGB XYZ "
+    header[36:40] = b"acsp"
+    header[68:80] = fixed(0.9642) + fixed(1.0) + fixed(0.8249)
+    header[0:4] = struct.pack(">I", 128 + len(table) + len(body))
+    return bytes(header) + table + body

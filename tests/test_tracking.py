@@ -1,0 +1,310 @@
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+import wandb
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+from PIL import Image
+
+from dda import tracking
+from dda.tracking import Tracker, open_tracker
+
+API_KEY = "0123456789abcdef" * 2 + "01234567"
+
+
+@pytest.fixture(autouse=True)
+def _no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """W&B as on a machine where nobody has logged in, started afresh."""
+    for variable in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+def make_config(**logger: Any) -> DictConfig:
+    logger = {"name": "wandb", "project": "dda", "entity": None, "mode": "auto"} | logger
+    return OmegaConf.create({"seed": 7, "tags": ["first"], "twice_seed": "${seed}${seed}", "logger": logger})
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "my run"
+    folder.mkdir()
+    return folder
+
+
+def find_log(run_dir: Path, pattern: str = "offline-run-*") -> Path:
+    (log,) = run_dir.glob(f"wandb/{pattern}/*.wandb")
+    return log
+
+
+def inspect(log: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(log)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def read_summary(log: Path) -> dict[str, Any]:
+    return json.loads(inspect(log, "--summary"))
+
+
+def read_records(log: Path) -> str:
+    return inspect(log)
+
+
+def read_messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name == "dda.tracking" and r.levelno >= level]
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return read_messages(caplog, logging.WARNING)
+
+
+def test_a_run_without_an_account_is_recorded_offline(
+    run_dir: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
+    with (
+        caplog.at_level(logging.INFO, "dda"),
+        open_tracker(make_config(), run_dir, "amplify", "group") as tracker,
+    ):
+        tracker.log({"pairs_per_second": 6.5}, step=8)
+        tracker.log({"pairs_per_second": 7.5}, step=16)
+        tracker.log_image("samples", picture, caption="Two faces")
+        tracker.summary({"pairs": {"ok": 16, "rejected": 1}})
+
+    log = find_log(run_dir)
+    found = read_summary(log)
+    assert (found["state"], found["exit_code"]) == ("finished", 0)
+    assert (found["name"], found["project"], found["tags"]) == ("my run", "dda", ["first"])
+    assert found["config"]["twice_seed"] == "77"
+    assert found["summary"]["pairs_per_second"] == 7.5
+    assert found["summary"]["pairs_done"] == 16
+    assert found["summary"]["pairs"] == {"ok": 16, "rejected": 1}
+    logged = found["summary"]["samples"]
+    assert logged["caption"] == "Two faces"
+    assert np.array_equal(np.array(Image.open(log.parent / "files" / logged["path"])), picture)
+    (message,) = read_messages(caplog, logging.INFO)
+    assert f"wandb sync '{log.parent}'" in message
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_log_syncs(run_dir: Path) -> None:
+    with open_tracker(make_config(), run_dir, "amplify", "group") as tracker:
+        tracker.log({"pairs_per_second": 6.5}, step=8)
+    command = [sys.executable, "-m", "wandb", "sync", "--dry-run", str(find_log(run_dir).parent)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "Would sync 1 run(s)" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("job_type", "step_metric"), [("amplify", "pairs_done"), ("train", "updates_done")])
+def test_group_job_type_and_step_metric(run_dir: Path, job_type: str, step_metric: str) -> None:
+    with open_tracker(make_config(), run_dir, job_type, "the group") as tracker:
+        tracker.log({"loss": 0.5}, step=3)
+    records = read_records(find_log(run_dir))
+    assert '"the group"' in records
+    assert f'"{job_type}"' in records
+    assert f'"{step_metric}"' in records
+    assert "glob_name" in records or "globName" in records
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), SystemExit("dda: no")])
+def test_an_exception_marks_the_run_as_failed(run_dir: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)), open_tracker(make_config(), run_dir, "amplify", "group"):
+        raise error
+    found = read_summary(find_log(run_dir))
+    assert (found["state"], found["exit_code"]) == ("failed", 1)
+
+
+def test_jobs_of_one_process_have_their_own_runs(tmp_path: Path) -> None:
+    for job in ("0_natural", "1_red_lip"):
+        (tmp_path / job).mkdir()
+        with open_tracker(make_config(), tmp_path / job, "amplify", "sweep") as tracker:
+            tracker.log({"pairs_per_second": 1.0}, step=len(job))
+    first, second = (read_summary(find_log(tmp_path / job)) for job in ("0_natural", "1_red_lip"))
+    assert first["run_id"] != second["run_id"]
+    assert (first["name"], second["name"]) == ("0_natural", "1_red_lip")
+    assert (first["summary"]["pairs_done"], second["summary"]["pairs_done"]) == (9, 9)
+    assert wandb.run is None
+
+
+def test_hydra_overrides_and_choices_are_recorded(tmp_path: Path, run_dir: Path) -> None:
+    (tmp_path / "conf" / "style_set").mkdir(parents=True)
+    (tmp_path / "conf" / "style_set" / "natural.yaml").write_text("name: natural\n")
+    (tmp_path / "conf" / "amplify.yaml").write_text(
+        "defaults: [style_set: natural, _self_]\nseed: 0\ntags: []\n"
+    )
+    with initialize_config_dir(str(tmp_path / "conf"), version_base="1.3"):
+        composed = compose("amplify", overrides=["seed=3"], return_hydra_config=True)
+    HydraConfig.instance().set_config(composed)
+    try:
+        with open_tracker(make_config(), run_dir, "amplify", "group"):
+            pass
+    finally:
+        HydraConfig.instance().cfg = None
+    found = read_summary(find_log(run_dir))
+    assert found["config"]["hydra"] == {"overrides": ["seed=3"], "choices": {"style_set": "natural"}}
+
+
+def test_a_missing_value_is_an_error(run_dir: Path) -> None:
+    config = make_config()
+    config.seed = "???"
+    with pytest.raises(MissingMandatoryValue), open_tracker(config, run_dir, "amplify", "group"):
+        pass
+
+
+@pytest.mark.parametrize("logger", [{"name": "none"}, {"mode": "disabled"}])
+def test_tracking_can_be_switched_off(run_dir: Path, logger: dict[str, str]) -> None:
+    with open_tracker(make_config(**logger), run_dir, "amplify", "group") as tracker:
+        use_everything(tracker)
+    assert not list(run_dir.iterdir())
+
+
+def test_auto_obeys_wandb_mode(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    with open_tracker(make_config(), run_dir, "amplify", "group") as tracker:
+        use_everything(tracker)
+    assert not list(run_dir.iterdir())
+
+
+def test_online_without_an_account_is_recorded_offline_with_a_warning(
+    run_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_tracker(make_config(mode="online"), run_dir, "amplify", "group") as tracker:
+        use_everything(tracker)
+    assert read_summary(find_log(run_dir))["summary"]["pairs_done"] == 4
+    (warning,) = warnings_in(caplog)
+    assert "wandb login" in warning
+
+
+@pytest.mark.parametrize("mode", ["auto", "online"])
+def test_an_outage_at_the_start_is_recorded_offline(
+    run_dir: Path, mode: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tracking, "INIT_TIMEOUT", 1.0)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{find_dead_port()}")
+    monkeypatch.setenv("WANDB_API_KEY", API_KEY)
+    with open_tracker(make_config(mode=mode), run_dir, "amplify", "group") as tracker:
+        use_everything(tracker)
+    found = read_summary(find_log(run_dir))
+    assert (found["state"], found["summary"]["pairs_done"]) == ("finished", 4)
+    (warning,) = warnings_in(caplog)
+    assert "cannot be used online" in warning and "\n" not in warning
+    assert not [
+        path for path in run_dir.rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()
+    ]
+
+
+def test_a_malformed_key_does_not_stop_the_run(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    with open_tracker(make_config(), run_dir, "amplify", "group") as tracker:
+        use_everything(tracker)
+    (warning,) = warnings_in(caplog)
+    assert "\n" not in warning and "short" not in warning.split()
+
+
+def test_an_outage_in_the_middle_keeps_the_record(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 1.0)
+    monkeypatch.setenv("WANDB_API_KEY", API_KEY)
+    with serve_wandb() as (address, stop):
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        with open_tracker(make_config(), run_dir, "amplify", "group") as tracker:
+            stop()
+            use_everything(tracker)
+    log = find_log(run_dir, "run-*")
+    assert read_summary(log)["summary"]["pairs_done"] == 4
+    (warning,) = warnings_in(caplog)
+    assert f"wandb sync '{log.parent}'" in warning
+
+
+def test_a_value_that_wandb_refuses_is_one_warning(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with open_tracker(make_config(), run_dir, "amplify", "group") as tracker:
+        tracker.log({1: 2.0}, step=1)  # type: ignore[dict-item]
+        tracker.log({1: 2.0}, step=2)  # type: ignore[dict-item]
+        tracker.log({"pairs_per_second": 2.0}, step=3)
+    assert read_summary(find_log(run_dir))["summary"]["pairs_done"] == 3
+    assert len(warnings_in(caplog)) == 1
+
+
+def test_tables_are_staged_in_the_run_folder(run_dir: Path, tmp_path: Path) -> None:
+    before = dict(os.environ)
+    with open_tracker(make_config(), run_dir, "amplify", "group"):
+        assert os.environ["WANDB_DATA_DIR"] == str(run_dir / "wandb" / "data")
+    assert "WANDB_DATA_DIR" not in os.environ and "WANDB_DATA_DIR" not in before
+
+
+def use_everything(tracker: Tracker) -> None:
+    tracker.log({"pairs_per_second": 1.0}, step=4)
+    tracker.log_image("samples", np.zeros((4, 6, 3), np.uint8))
+    tracker.summary({"pairs": 4})
+
+
+def find_dead_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class WandbHandler(BaseHTTPRequestHandler):
+    """As much of W&B's server as it takes to open a run."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        call = json.loads(body) if self.path == "/graphql" else {}
+        if call.get("operationName") == "UpsertBucket":
+            asked = call["variables"]
+            project = {"id": "p", "name": asked["project"], "entity": {"id": "e", "name": "somebody"}}
+            bucket = {"id": "b", "name": asked["name"], "project": project, "historyLineCount": 0}
+            answer: dict[str, Any] = {"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}}
+        else:
+            answer = {"data": {"serverInfo": {"features": []}}}
+        content = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@contextmanager
+def serve_wandb() -> Iterator[tuple[str, Callable[[], None]]]:
+    """A local stand-in for W&B's server and a function that takes it away."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), WandbHandler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", stop
+    finally:
+        stop()
