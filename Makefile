@@ -38,6 +38,7 @@ clean: ## Remove the environment and caches (outputs/ stays)
 
 # One resolver picks torch and torchvision together: builds that do not belong together fail at import.
 $(READY): pyproject.toml
+	@echo "Making $(VENV): a few minutes, torch is large"
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --editable ".[dev]"
 	touch $@

@@ -13,7 +13,7 @@ from dda.images import ImageError, ImageReadError, content_hash, encode_png, res
 MIN_SIDE = 128
 """Side in source pixels below which a face's crop is too small to be worth enlarging to 512."""
 
-MAX_YAW = 55.0
+MAX_YAW = 52.0
 """Degrees a face may be turned from the camera; beyond, the mesh guesses where the far side lies."""
 
 MIN_VISIBLE = 0.35
@@ -43,11 +43,13 @@ class PreparedFace:
     regions: Regions
 
 
-def prepare(dataset: FaceDataset, path: str, detector: FaceDetector, faces: str) -> list[PreparedFace]:
-    """All faces of one picture that the policy ``faces`` (largest | all | reject) asks for.
+def prepare(
+    dataset: FaceDataset, path: str, detector: FaceDetector, faces: str
+) -> list[PreparedFace | SourceError]:
+    """The faces of one picture that the policy ``faces`` (largest | all | reject) asks for, prepared or refused each.
 
     Raises:
-        SourceError: the picture cannot be used, with the stage and the reason.
+        SourceError: the whole picture cannot be used, with the stage and the reason.
     """
     try:
         image = dataset.load(path)
@@ -63,15 +65,14 @@ def prepare(dataset: FaceDataset, path: str, detector: FaceDetector, faces: str)
     if len(found) > 1 and faces == "reject":
         raise SourceError("rejected", "detect", f"{len(found)} faces in the picture (faces=reject)")
     chosen = found if faces == "all" else found[:1]
-    prepared, problems = [], []
-    for index, face in enumerate(chosen):
-        try:
-            prepared.append(_prepare_face(image, face, index, dataset.aligned))
-        except SourceError as error:
-            problems.append(error)
-    if not prepared:
-        raise problems[0]
-    return prepared
+    return [_prepare_or_refuse(image, face, index, dataset.aligned) for index, face in enumerate(chosen)]
+
+
+def _prepare_or_refuse(image: np.ndarray, face: Face, index: int, aligned: bool) -> PreparedFace | SourceError:
+    try:
+        return _prepare_face(image, face, index, aligned)
+    except SourceError as error:
+        return error
 
 
 def _square(image: np.ndarray) -> np.ndarray:

@@ -1,13 +1,18 @@
 """The compact residual diffusion model: a small pixel-space U-Net that denoises the makeup residual itself."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from diffusers import ConfigMixin, DDIMScheduler, ModelMixin, UNet2DModel
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
+from dda.faces.align import canonical_matrix, invert, warp, warp_down
+from dda.faces.mesh import Face
 from dda.models.fgmm import FineGrainedMakeupModule
-from dda.styles import REGIONS
+from dda.styles import REGIONS, Style
 
 RESIDUAL_SCALE = 2.0
 """The diffused sample is the residual times this, to bring its spread nearer to the noise's."""
@@ -116,3 +121,55 @@ def sample_residual(
         prediction = model(sample, timestep, source, masks, style_ids)
         sample = scheduler.step(prediction, timestep, sample).prev_sample
     return sample / RESIDUAL_SCALE
+
+
+class CompactAmplifier:
+    """The compact model as amplification uses it: pictures in, makeup residuals of the same size out.
+
+    Args:
+        model: a trained model.
+        steps: DDIM steps.
+        device: where it runs.
+    """
+
+    def __init__(self, model: CompactResidualModel, steps: int, device: torch.device) -> None:
+        self.model = model.to(device)
+        self.steps = steps
+        self.device = device
+        size = model.config.crop_size
+        self.noise_shape = (3, size, size)
+
+    @property
+    def styles(self) -> list[str]:
+        """Names of the styles it knows."""
+        return list(self.model.config.styles)
+
+    def gains(self) -> torch.Tensor:
+        """The learned part of k_r, (4,)."""
+        return self.model.gains()
+
+    def residuals(
+        self, source: torch.Tensor, masks: torch.Tensor, faces: Sequence[Face], styles: Sequence[Style], noise: torch.Tensor
+    ) -> torch.Tensor:
+        """R_m (N, 3, H, W): the residual of each face's canonical crop, carried back to its place in the picture.
+
+        Args:
+            source: (N, 3, H, W) in [0, 1], on the device like ``masks`` and ``noise``.
+            masks: (N, 4, H, W) in [0, 1].
+            faces: N faces in pixels of their pictures.
+            styles: N styles.
+            noise: (N, *noise_shape).
+        """
+        matrices = [crop_matrix(face) for face in faces]
+        to_picture = torch.from_numpy(np.stack(matrices))
+        to_crop = torch.from_numpy(np.stack([invert(matrix) for matrix in matrices]))
+        crops = warp_down(torch.cat([source, masks], dim=1), to_picture, self.model.config.crop_size)
+        ids = [[self.styles.index(style.regions[region]) for region in REGIONS] for style in styles]
+        style_ids = torch.tensor(ids, device=self.device)
+        residual = sample_residual(self.model, crops[:, :3], crops[:, 3:], style_ids, noise, self.steps)
+        return warp(residual, to_crop, source.shape[-1])
+
+
+def crop_matrix(face: Face) -> np.ndarray:
+    """Canonical crop to picture, for one face."""
+    return canonical_matrix(*face.eyes, np.mean(face.mouth_corners, axis=0))

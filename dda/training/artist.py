@@ -58,9 +58,9 @@ def _sculpt(canvas: Canvas, sculpt: Sculpt) -> None:
     for side in (0, 1):
         facing = canvas.facing(CHEEK_PATCHES[side])
         if sculpt.contour:
-            hollow = canvas.stroke(canvas.points[list(HOLLOW_STROKES[side])], 12 * unit)
+            hollow = canvas.stroke(canvas.points[list(HOLLOW_STROKES[side])], 13 * unit)
             temple = canvas.stroke(canvas.points[list(TEMPLE_STROKES[side])], 14 * unit)
-            canvas.shade(0.16 * sculpt.contour * facing * np.maximum(hollow, 0.7 * temple) * skin)
+            canvas.shade(0.13 * sculpt.contour * facing * np.maximum(hollow, 0.7 * temple) * skin, warmth=1.5)
         if sculpt.highlight:
             bone = canvas.stroke(canvas.points[list(CHEEKBONE_TOPS[side])], 8 * unit)
             canvas.light(0.28 * sculpt.highlight * facing * bone * skin)
@@ -81,7 +81,7 @@ def _blush(canvas: Canvas, blush: Blush) -> None:
         line = blush.placement * apple + (1 - blush.placement) * bone + lift
         field = canvas.stroke(line, (13 + 5 * blush.placement) * blush.width * canvas.unit)
         alpha = blush.coverage * canvas.facing(CHEEK_PATCHES[side]) * field * skin
-        canvas.stain(canvas.adapted(blush.colour, -0.3), 0.55 * alpha)
+        canvas.stain(blush.colour.lab, 0.55 * alpha)
         canvas.shade(0.06 * alpha)
 
 
@@ -99,14 +99,17 @@ def _brows(canvas: Canvas, brows: Brows) -> None:
         shape = canvas.polygon(_straightened(outline, brows.straight), 1.6 * canvas.unit)[at]
         allowed = np.maximum(brow, 0.8 * canvas.masks["eyes"][at] * brows.straight)
         alpha = shape * np.minimum(1.3 * allowed, 1)
-        pixels = canvas.lab[at][brow > 0.5]
-        hair = pixels[pixels[:, 0] <= np.quantile(pixels[:, 0], 0.3)].mean(0)
-        hair *= min(1.0, 0.8 * canvas.skin[0] / hair[0])  # the fairest brows are drawn a shade darker than the skin
         light = canvas.lab[at][..., 0]
-        gaps = alpha * ramp(light / hair[0], 0.9, 1.3)
-        canvas.lab[at] += (0.6 * brows.fill * gaps)[..., None] * (hair - canvas.lab[at])
-        hairs = alpha * (1 - ramp(light / canvas.skin[0], 0.6, 1.0))
-        canvas.lab[at] *= 1 - (0.35 * brows.darken * hairs)[..., None]
+        inside = light[brow > 0.5]
+        hair_light, skin_light = np.quantile(inside, 0.15), np.quantile(light[allowed > 0.3], 0.85)
+        hair = canvas.lab[at][(brow > 0.5) & (light <= np.quantile(inside, 0.3))].mean(0)
+        # The mesh's brow is not quite the face's: paint where hairs are, and between them.
+        hairs = ramp((skin_light - light) / max(skin_light - hair_light, 0.08), 0.25, 0.85)
+        near = np.minimum(1.7 * gaussian_filter(hairs * (brow > 0.2), 2.2 * canvas.unit), 1)
+        near = np.maximum(near, 0.5 * brows.straight * shape * (1 - brow))
+        gaps = alpha * near * (1 - hairs)
+        canvas.lab[at] += (0.55 * brows.fill * gaps)[..., None] * (hair - canvas.lab[at])
+        canvas.lab[at] *= 1 - (0.35 * brows.darken * alpha * near * hairs)[..., None]
 
 
 def _straightened(outline: np.ndarray, amount: float) -> np.ndarray:
@@ -129,19 +132,48 @@ def _lips(canvas: Canvas, lips: Lips) -> None:
     mask = canvas.masks["lips"][at]
     if (mask > 0.8).sum() < 20:
         return
-    edge = canvas.polygon(outer, (0.7 + 2.5 * lips.softness) * canvas.unit)[at]
-    alpha = lips.coverage * np.minimum(1.15 * edge, 1) * mask
-    if lips.gradient:
-        away, _ = distance_to_line(pixel_centres(at), np.concatenate([inner, inner[:1]]))
-        thickness = 0.6 * float(np.mean(np.hypot(*(outer - inner).T))) + 1e-6
-        alpha = alpha * (1 - lips.gradient * 0.75 * ramp(away / thickness, 0.2, 1.8))
+    away, _ = distance_to_line(pixel_centres(at), np.concatenate([outer, outer[:1]]))
+    inside = np.where(canvas.polygon(outer, 0.3)[at] > 0.5, away, -away) / canvas.unit
+    edge = _lip_edge(canvas.bare[at], inside, mask, canvas.skin, lips.softness)
+    alpha = lips.coverage * edge * mask
     ground = float(np.median(canvas.bare[at][mask > 0.8][:, 0]))
-    canvas.cover(canvas.adapted(lips.colour, 0.5), alpha, ground, at)
+    pigment = canvas.adapted(lips.colour, 0.5)
+    pigment *= min(1.0, 1.1 * ground / pigment[0])  # no lipstick pales a lip by much
+    if lips.gradient:
+        # The rim is toned down to a tint between lip and skin; the colour sits where the lips meet.
+        meeting, _ = distance_to_line(pixel_centres(at), np.concatenate([inner, inner[:1]]))
+        thickness = 0.6 * float(np.mean(np.hypot(*(outer - inner).T))) + 1e-6
+        rim = lips.gradient * ramp(meeting / thickness, 0.2, 1.9)
+        tint = 0.5 * pigment + 0.5 * canvas.skin * min(1.0, 1.1 * ground / canvas.skin[0])
+        canvas.cover(tint, alpha * rim * 0.8, ground, at)
+        alpha = alpha * (1 - rim)
+    canvas.cover(pigment, alpha, ground, at)
     shine = np.clip(canvas.bare[at][..., 0] / ground - 1.05, 0, 0.4)
     pout = canvas.points[[84, 17, 314]] * 0.5 + canvas.points[[87, 14, 317]] * 0.5
     band = canvas.stroke(pout, 4 * canvas.unit)[at]
     gloss = lips.gloss * edge * mask * (0.9 * shine + 0.10 * band)
     canvas.lab[at][..., 0] += gloss * np.clip(1 - canvas.lab[at][..., 0], 0, 1)
+
+
+def _lip_edge(
+    bare: np.ndarray, inside: np.ndarray, mask: np.ndarray, skin: np.ndarray, softness: float
+) -> np.ndarray:
+    """Where the lips end (h, w) in [0, 1]: near the mesh's lip line (``inside`` in units) the colours decide.
+
+    ``bare`` (h, w, 3) is OKLab; a pixel is lip as far as it lies from the ``skin``'s colour towards the lips' own.
+    """
+    drawn = ramp(inside, -0.8 - 2 * softness, 0.8 + 2 * softness)
+    scale = np.array([0.35, 1, 0.5], np.float32)
+    rim_skin = bare[(inside < -3) & (mask < 0.1)]
+    beside = np.median(rim_skin, axis=0) if len(rim_skin) > 50 else skin
+    toward = (np.median(bare[(mask > 0.8) & (inside > 2)], axis=0) - beside) * scale
+    contrast = float(np.linalg.norm(toward))
+    if contrast < 0.015:
+        return drawn
+    share = gaussian_filter(((bare - beside) * scale) @ toward / contrast**2, 0.8)
+    seen = ramp(share, 0.1, 0.5) * ramp(inside, -4, -2)
+    trust = float(ramp(contrast, 0.015, 0.04)) * (1 - ramp(inside, 3.0, 6.0))
+    return (1 - trust) * drawn + trust * np.minimum(seen, np.maximum(drawn, ramp(inside, -4, -1)))
 
 
 def _halved(field: np.ndarray) -> np.ndarray:

@@ -12,6 +12,9 @@ from dda.training.recipes import Pigment
 MEDIUM_SKIN = 0.7
 """OKLab lightness of the skin for which recipes give their colours."""
 
+MEDIUM_CAST = np.array([0.066, 0.063], np.float32)
+"""``a / L`` and ``b / L`` of that skin under white light."""
+
 _COARSE = 4
 """Soft fields are computed on every fourth pixel."""
 
@@ -41,7 +44,9 @@ class Canvas:
             sure = self.total >= np.quantile(self.total, 0.9)
         self.skin = np.median(self.bare[sure], axis=0)
         # A grey picture stays grey: colour is laid on as far as the skin itself shows any.
-        self._colourfulness = float(ramp(np.hypot(*self.skin[1:]) / self.skin[0], 0.015, 0.05))
+        chroma = float(np.hypot(*self.skin[1:]) / self.skin[0])
+        self._colourfulness = float(ramp(chroma, 0.015, 0.05))
+        self._vividness = float(np.clip(chroma / np.hypot(*MEDIUM_CAST), 0.55, 1.3))
 
     def finished(self) -> np.ndarray:
         """The picture (H, W, 3) uint8 with what was painted; its other pixels as they were."""
@@ -53,22 +58,30 @@ class Canvas:
         return result
 
     def adapted(self, pigment: Pigment, share: float) -> np.ndarray:
-        """A pigment (3,) as it is chosen for this skin: deeper for deeper skin, by the power ``share``."""
-        return pigment.lab * (self.skin[0] / MEDIUM_SKIN) ** share
+        """A pigment (3,) as it looks on this face: deeper for deeper skin (by the power ``share``), in the skin's light."""
+        colour = pigment.lab
+        depth = self.skin[0] / MEDIUM_SKIN
+        colour *= depth ** np.array([share, share / 2, share / 2], np.float32)
+        cast = np.clip(self.skin[1:] / self.skin[0] - MEDIUM_CAST, -0.05, 0.05)
+        colour[1:] += 0.4 * colour[0] * cast
+        return colour
 
     def cover(self, pigment: np.ndarray, alpha: np.ndarray, ground: float, at: tuple[slice, slice]) -> None:
         """Lay an opaque paint on the part ``at``; the shading of the ground (of lightness ``ground``) shows on it."""
-        shading = self.lab[at][..., :1] / ground
-        self.lab[at] += alpha[..., None] * (shading * pigment - self.lab[at])
+        shading = np.clip(self.lab[at][..., :1] / ground, 0, 1.7)
+        colouring = np.where(shading < 1, shading, 1 + 0.3 * (shading - 1))  # shine has the light's colour, not the paint's
+        paint = np.concatenate([shading * pigment[0], colouring * pigment[1:]], -1)
+        self.lab[at] += alpha[..., None] * (paint - self.lab[at])
 
     def stain(self, pigment: np.ndarray, alpha: np.ndarray) -> None:
         """Tint towards the pigment's hue without hiding anything: adds colour in proportion to the light."""
-        light = self.lab[..., 0] / MEDIUM_SKIN
+        light = self._vividness * self.lab[..., 0] / MEDIUM_SKIN
         self.lab[..., 1:] += (alpha * light)[..., None] * pigment[1:]
 
-    def shade(self, alpha: np.ndarray) -> None:
-        """Less light: all three channels times 1 - alpha."""
-        self.lab *= 1 - alpha[..., None]
+    def shade(self, alpha: np.ndarray, warmth: float = 0.0) -> None:
+        """Less light: all three channels times 1 - alpha, the colours ``warmth`` less so."""
+        self.lab[..., 0] *= 1 - alpha
+        self.lab[..., 1:] *= 1 - (1 - warmth) * alpha[..., None]
 
     def light(self, alpha: np.ndarray) -> None:
         """More light where there is room for it, so that nothing burns out."""

@@ -97,8 +97,9 @@ def _height(x: np.ndarray, line_x: np.ndarray, line_y: np.ndarray) -> np.ndarray
 def _shadow(canvas: Canvas, eye: Eye, shadow: Shadow) -> None:
     """Colour on the lid that fades to the brow and the temple, deeper in the fold, with a share under the eye."""
     x, up = eye.x, eye.up - 0.5 * np.clip(eye.x - 1, 0, 1)  # the wing climbs
-    along = ramp(x, -0.12, 0.22) * (1 - ramp(x, 0.98, 1.12 + shadow.wing))
-    lid = ramp(up, -0.12, 0.0) * (1 - ramp(up, 0.3 * shadow.reach, shadow.reach)) * along
+    along = ramp(x, -0.12, 0.22) * (1 - ramp(x, 0.9, 1.15 + shadow.wing))
+    reach = shadow.reach * (1 - 0.6 * np.minimum(((x - 0.62) / 0.75) ** 2, 1))  # highest over the outer iris, rounded
+    lid = ramp(up, -0.12, 0.0) * (1 - ramp(up / reach, 0.25, 1.0)) * along
     under = ramp(eye.down, -0.06, 0.0) * np.exp(-((np.maximum(eye.down, 0) / 0.09) ** 2))
     under *= ramp(x, 0.0, 0.5) * (1 - ramp(x, 1.0, 1.08 + 0.6 * shadow.wing))
     alpha = shadow.coverage * np.maximum(lid, shadow.lower * under) * eye.paintable * eye.facing
@@ -143,8 +144,11 @@ def _with_wing(eye: Eye, liner: Liner) -> tuple[np.ndarray, float]:
     upward = np.array([axis[1], -axis[0]])
     if (eye.upper.mean(0) - eye.lower.mean(0)) @ upward < 0:
         upward = -upward
-    lash = eye.upper[:-1]
-    tip = lash[-1] + liner.wing * eye.width * (axis + liner.lift * upward) / np.hypot(1, liner.lift)
-    line = np.concatenate([lash, np.linspace(lash[-1], tip, 5)[1:]])
+    # The line leaves the lashes before they dip into the corner and swings out in one curve.
+    lash = eye.upper[: round(0.86 * LINE_POINTS)]
+    tip = eye.upper[-1] + liner.wing * eye.width * (axis + liner.lift * upward) / np.hypot(1, liner.lift)
+    turn = lash[-1] + 0.5 * np.hypot(*(eye.upper[-1] - lash[-1])) * (lash[-1] - lash[-3]) / np.hypot(*(lash[-1] - lash[-3]))
+    t = np.linspace(0, 1, 8)[1:, None]
+    line = np.concatenate([lash, (1 - t) ** 2 * lash[-1] + 2 * t * (1 - t) * turn + t**2 * tip])
     lengths = np.hypot(*np.diff(line, axis=0).T)
-    return line, float(lengths[: len(lash) - 1].sum() / lengths.sum())
+    return line, float(lengths[: len(lash)].sum() / lengths.sum())

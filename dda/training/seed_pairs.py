@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dda.config import UserError
-from dda.faces.align import ALIGNED_SIZE, CROP_SIZE, canonical_matrix, ffhq_matrix, invert, resample, warp_down
+from dda.mistakes import UserError
+from dda.faces.align import ALIGNED_SIZE, CROP_SIZE, ffhq_matrix, invert, resample, warp_down
 from dda.faces.mesh import Face, FaceDetector
 from dda.faces.regions import mesh_regions
 from dda.images import ImageError, read_image, to_tensor
+from dda.models.compact import crop_matrix
 
 MARGIN = 32
 """Pixels kept around the canonical crop, so that a shifted or turned crop still holds picture."""
@@ -106,11 +107,6 @@ def cut_pair(source: np.ndarray, target: np.ndarray, face: Face, style: int) -> 
     to_crop = invert(matrix)
     points = face.points @ to_crop[:, :2].T + to_crop[:, 2]
     return SeedPair(levels[:3], levels[3:6], levels[6:], points, style)
-
-
-def crop_matrix(face: Face) -> np.ndarray:
-    """Canonical crop to picture, for one face."""
-    return canonical_matrix(*face.eyes, np.mean(face.mouth_corners, axis=0))
 
 
 def load_seed_pairs(root: Path) -> tuple[list[str], list[SeedPair]]:

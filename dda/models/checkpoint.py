@@ -1,0 +1,64 @@
+"""Checkpoints of the compact model: a folder of config JSON, safetensors and a model card."""
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from dda.mistakes import UserError
+from dda.models.compact import CompactResidualModel
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def shipped_checkpoint() -> Path:
+    """The weights that come with the package: five named styles."""
+    return Path(str(resources.files("dda") / "assets" / "compact"))
+
+
+def load_compact(checkpoint: str | Path | None) -> CompactResidualModel:
+    """The compact model of a checkpoint folder (None: the shipped one), in float32, ready to sample.
+
+    Raises:
+        UserError: no such folder, a checkpoint of another kind, or damaged weights.
+    """
+    folder = shipped_checkpoint() if checkpoint is None else Path(checkpoint)
+    _check_kind(folder)
+    try:
+        model = CompactResidualModel.from_pretrained(
+            folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        )
+    except Exception as error:  # diffusers and safetensors have no common class for a damaged file
+        raise UserError(f"model.checkpoint={folder}: its weights cannot be loaded: {_one_line(error)}") from error
+    bad = [name for name, value in model.named_parameters() if not torch.isfinite(value).all()]
+    if bad:
+        raise UserError(f"model.checkpoint={folder}: {bad[0]} holds values that are not finite; train it again")
+    return model.eval().requires_grad_(False)
+
+
+def weights_digest(checkpoint: str | Path | None) -> str:
+    """SHA-256 of a checkpoint's weights: what makes its pixels."""
+    folder = shipped_checkpoint() if checkpoint is None else Path(checkpoint)
+    with (folder / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_kind(folder: Path) -> None:
+    wanted = "a folder with config.json and safetensors, as run_train.py writes it to outputs/train/RUN/checkpoint"
+    if not (folder / "config.json").is_file():
+        found = "no config.json in it" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
+        raise UserError(f"model.checkpoint={folder}: {found}; model=compact takes {wanted}")
+    try:
+        kind = json.loads((folder / "config.json").read_text()).get("_class_name")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"model.checkpoint={folder}: config.json is not a JSON object; model=compact takes {wanted}") from error
+    if kind != CompactResidualModel.__name__:
+        raise UserError(f"model.checkpoint={folder}: holds a {kind or 'model of no class'}; model=compact takes {wanted}")
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(f"model.checkpoint={folder}: no {WEIGHTS} in it; model=compact takes {wanted}")
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

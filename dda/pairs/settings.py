@@ -1,0 +1,41 @@
+"""What makes the pixels of a run: kept beside its pairs, so that a resume cannot mix two kinds."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dda.mistakes import UserError
+from dda.pairs.writer import write_atomically
+
+SETTINGS = "settings.json"
+
+
+def claim(run_dir: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings of a new run, or check that a begun run was begun with the same ones.
+
+    Args:
+        settings: JSON values by configuration key.
+
+    Raises:
+        UserError: the run was begun with other settings; nothing is written then.
+    """
+    file = run_dir / SETTINGS
+    text = json.dumps(settings, indent=2, ensure_ascii=False)
+    if not file.exists():
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, text.encode())
+        return
+    begun = json.loads(file.read_text(encoding="utf-8"))
+    wanted = json.loads(text)
+    for key in sorted(begun.keys() | wanted.keys()):
+        if begun.get(key) != wanted.get(key):
+            raise UserError(
+                f"{key}: is {_short(wanted.get(key))} now, but {run_dir} was begun with {_short(begun.get(key))}; "
+                "give the same value, or another run_name"
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
