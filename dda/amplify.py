@@ -27,7 +27,7 @@ from dda.models.checkpoint import load_compact, weights_digest
 from dda.models.compact import CompactAmplifier
 from dda.pairs.journal import Journal, PairRow, read_journal
 from dda.pairs.plan import Plan, PlannedPair, ShardPlan, make_plan
-from dda.pairs.settings import claim
+from dda.settings import claim
 from dda.pairs.writer import PairWriter
 from dda.report import samples_from_manifest, summary_table
 from dda.styles import REGIONS, Style, resolve_styles

@@ -109,7 +109,6 @@ def one_of(*choices: str) -> Limit:
 
 
 STRENGTH = Limit("a finite number, 0 or more", lambda value: math.isfinite(value) and value >= 0)
-ALIGN = one_of("ffhq", "none")
 FOLDER = Limit("a folder that exists", lambda value: os.path.isdir(value))
 
 # A null needs no check: the schema says where it is allowed. A key that a config does not have is skipped.
@@ -138,16 +137,16 @@ LIMITS = {
     "model.steps": between(1, 1000),
     "dataset.name": one_of("demo", "folder", "ffhq"),
     "dataset.root": Limit("the path of a folder", lambda value: value != ""),
-    "dataset.align": ALIGN,
+    "dataset.align": one_of("ffhq", "none"),
     "parser.name": one_of("mesh"),
     "logger.name": one_of("wandb", "none"),
     "logger.mode": one_of("auto", "online", "offline", "disabled"),
     "data.root": FOLDER,
     "data.holdout": FOLDER,
-    "data.align": ALIGN,
     "train.updates": at_least(1),
     "train.batch_size": at_least(1),
     "train.learning_rate": Limit("a finite number above 0", lambda value: math.isfinite(value) and value > 0),
+    "train.morphs": at_least(0),
     "train.ema": Limit("at least 0 and below 1", lambda value: 0 <= value < 1),
     "train.precision": one_of("auto", "fp32", "bf16"),
     "train.init": Limit(

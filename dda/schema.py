@@ -124,7 +124,6 @@ class AmplifyConfig:
 class SeedPairsConfig:
     root: str
     holdout: str | None
-    align: str
 
 
 @dataclass
@@ -132,6 +131,7 @@ class TrainingConfig:
     updates: int
     batch_size: int
     learning_rate: float
+    morphs: int
     ema: float
     precision: str
     init: str

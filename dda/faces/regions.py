@@ -52,13 +52,18 @@ class Regions:
     @property
     def visible(self) -> float:
         """Share of the face oval that lies under some mask."""
-        oval = _soft_polygons([self.face.points[list(FACE_OVAL)]], self.masks.shape[-1], 1.0)
+        oval = face_oval(self.face, self.masks.shape[-1])
         return float(np.minimum(self.total, oval).sum() / max(oval.sum(), 1.0))
 
     @property
     def total(self) -> np.ndarray:
         """M, the sum of the masks (H, W): outside of it a target's bytes are its source's."""
         return self.masks.sum(0)
+
+
+def face_oval(face: Face, size: int) -> np.ndarray:
+    """The inside of the mesh's outline (size, size) in [0, 1], with an edge of a pixel."""
+    return _soft_polygons([face.points[list(FACE_OVAL)]], size, 1.0)
 
 
 def mesh_regions(image: np.ndarray, face: Face) -> Regions:

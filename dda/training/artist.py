@@ -42,7 +42,7 @@ def _foundation(canvas: Canvas, foundation: Foundation) -> None:
     skin = canvas.masks["skin"] + 0.7 * canvas.masks["eyes"]
     half = _halved(canvas.bare)
     weight = _halved(skin)[..., None] + 1e-4
-    fine, wide = (_weighted_blur(half, weight, sigma * canvas.unit) for sigma in (0.8, 4.5))
+    fine, wide = (_weighted_blur(half, weight, sigma * canvas.unit) for sigma in (1.5, 5))
     band = fine - wide
     strength = np.stack([np.abs(band[..., 0]) / 0.05, *([np.hypot(band[..., 1], band[..., 2]) / 0.03] * 2)], -1)
     blotches = band * np.exp(-(strength**2)) * np.array([0.5, 0.9, 0.9], np.float32)
@@ -134,9 +134,13 @@ def _lips(canvas: Canvas, lips: Lips) -> None:
         return
     away, _ = distance_to_line(pixel_centres(at), np.concatenate([outer, outer[:1]]))
     inside = np.where(canvas.polygon(outer, 0.3)[at] > 0.5, away, -away) / canvas.unit
-    edge = _lip_edge(canvas.bare[at], inside, mask, canvas.skin, lips.softness)
+    edge = _lip_edge(canvas.bare[at], inside, mask, lips.softness)
     alpha = lips.coverage * edge * mask
     ground = float(np.median(canvas.bare[at][mask > 0.8][:, 0]))
+    # Two lips of different depth come closer under the same lipstick; their texture stays.
+    smooth = gaussian_filter(canvas.bare[at][..., 0] * mask, 4 * canvas.unit)
+    smooth /= gaussian_filter(mask, 4 * canvas.unit) + 1e-4
+    unpainted = np.sqrt(np.clip(smooth / ground, 0.6, 1.7)) * ground
     pigment = canvas.adapted(lips.colour, 0.5)
     pigment *= min(1.0, 1.1 * ground / pigment[0])  # no lipstick pales a lip by much
     if lips.gradient:
@@ -145,9 +149,9 @@ def _lips(canvas: Canvas, lips: Lips) -> None:
         thickness = 0.6 * float(np.mean(np.hypot(*(outer - inner).T))) + 1e-6
         rim = lips.gradient * ramp(meeting / thickness, 0.2, 1.9)
         tint = 0.5 * pigment + 0.5 * canvas.skin * min(1.0, 1.1 * ground / canvas.skin[0])
-        canvas.cover(tint, alpha * rim * 0.8, ground, at)
+        canvas.cover(tint, alpha * rim * 0.8, unpainted, at)
         alpha = alpha * (1 - rim)
-    canvas.cover(pigment, alpha, ground, at)
+    canvas.cover(pigment, alpha, unpainted, at)
     shine = np.clip(canvas.bare[at][..., 0] / ground - 1.05, 0, 0.4)
     pout = canvas.points[[84, 17, 314]] * 0.5 + canvas.points[[87, 14, 317]] * 0.5
     band = canvas.stroke(pout, 4 * canvas.unit)[at]
@@ -156,24 +160,25 @@ def _lips(canvas: Canvas, lips: Lips) -> None:
 
 
 def _lip_edge(
-    bare: np.ndarray, inside: np.ndarray, mask: np.ndarray, skin: np.ndarray, softness: float
+    bare: np.ndarray, inside: np.ndarray, mask: np.ndarray, softness: float
 ) -> np.ndarray:
     """Where the lips end (h, w) in [0, 1]: near the mesh's lip line (``inside`` in units) the colours decide.
 
-    ``bare`` (h, w, 3) is OKLab; a pixel is lip as far as it lies from the ``skin``'s colour towards the lips' own.
+    ``bare`` (h, w, 3) is OKLab; a pixel is lip as far as it lies from the colour beside the lips towards their own.
     """
     drawn = ramp(inside, -0.8 - 2 * softness, 0.8 + 2 * softness)
-    scale = np.array([0.35, 1, 0.5], np.float32)
-    rim_skin = bare[(inside < -3) & (mask < 0.1)]
-    beside = np.median(rim_skin, axis=0) if len(rim_skin) > 50 else skin
-    toward = (np.median(bare[(mask > 0.8) & (inside > 2)], axis=0) - beside) * scale
-    contrast = float(np.linalg.norm(toward))
-    if contrast < 0.015:
+    # Shares of the light, which shading leaves alone, and a little of the lightness itself.
+    colours = np.concatenate([0.12 * bare[..., :1], bare[..., 1:] / np.maximum(bare[..., :1], 0.1)], -1)
+    rim, core = (inside < -3) & (mask < 0.1), (mask > 0.8) & (inside > 2)
+    if rim.sum() < 50 or core.sum() < 50:
         return drawn
-    share = gaussian_filter(((bare - beside) * scale) @ toward / contrast**2, 0.8)
-    seen = ramp(share, 0.1, 0.5) * ramp(inside, -4, -2)
-    trust = float(ramp(contrast, 0.015, 0.04)) * (1 - ramp(inside, 3.0, 6.0))
-    return (1 - trust) * drawn + trust * np.minimum(seen, np.maximum(drawn, ramp(inside, -4, -1)))
+    beside = np.median(colours[rim], axis=0)
+    toward = np.median(colours[core], axis=0) - beside
+    share = (colours - beside) @ toward / max(float(toward @ toward), 1e-6)
+    spread = float(np.std(share[rim]) + np.std(share[core]))
+    seen = ramp(gaussian_filter(share, 1.2), 0.05, 0.5)
+    trust = float(ramp(1 / max(spread, 1e-3), 1.2, 2.5)) * (1 - ramp(inside, 1.5, 4.5))
+    return (1 - trust) * drawn + trust * seen * np.maximum(drawn, ramp(inside, -3.5, -1))
 
 
 def _halved(field: np.ndarray) -> np.ndarray:

@@ -11,8 +11,27 @@ from torch.nn import functional as F
 from dda.faces.align import CROP_SIZE, warp
 from dda.training.seed_pairs import MARGIN, PADDED_SIZE, SeedPair
 
+BEYOND = 0.2
+"""How far a morph's shape may lie beyond either face, as a share of their difference."""
+
 MORPH_GRID = 40
 """The flow of a morph is computed on a grid of so many points a side."""
+
+
+def morphed_pairs(pairs: list[SeedPair], count: int, seed: int) -> list[SeedPair]:
+    """``count`` faces between two random ones of the same style; none where no style has two faces."""
+    faces = [[pair for pair in pairs if pair.style == style] for style in range(1 + max(pair.style for pair in pairs))]
+    styles = [group for group in faces if len(group) > 1]
+    if not styles:
+        return []
+    random = np.random.default_rng(seed)
+    morphs = []
+    for _ in range(count):
+        group = styles[random.integers(len(styles))]
+        first, second = random.choice(len(group), 2, replace=False)
+        shape, colour = random.uniform(-BEYOND, 1 + BEYOND), random.uniform(0, 1)
+        morphs.append(morph(group[first], group[second], shape, colour))
+    return morphs
 
 
 def morph(first: SeedPair, second: SeedPair, shape: float, colour: float) -> SeedPair:

@@ -25,6 +25,10 @@ from dda.training.seed_pairs import PICTURE_SUFFIXES
 RANDOM_STYLE = "Random look {:03d}"
 
 
+MIN_EYE_DISTANCE = 0.3
+"""A face whose eyes are closer than this share of its size is seen from the side: too little of it can be painted."""
+
+
 class Rejected(Exception):
     """A portrait without a face that could be made up; the message says why."""
 
@@ -53,13 +57,16 @@ def aligned_face(image: np.ndarray, detector: FaceDetector) -> tuple[np.ndarray,
     """The FFHQ crop (512, 512, 3) of a picture's largest face, and that face in it.
 
     Raises:
-        Rejected: there is no face.
+        Rejected: there is no face, or it is seen from the side.
     """
     faces = detector(image)
     if not faces:
         raise Rejected("no face found")
-    matrix = ffhq_matrix(*faces[0].eyes, *faces[0].mouth_corners)
-    return resample(image, matrix, ALIGNED_SIZE, reflect=True), faces[0].moved(invert(matrix))
+    face = faces[0]
+    if float(np.hypot(*(face.eyes[1] - face.eyes[0]))) < MIN_EYE_DISTANCE * face.size:
+        raise Rejected("the face is seen from the side")
+    matrix = ffhq_matrix(*face.eyes, *face.mouth_corners)
+    return resample(image, matrix, ALIGNED_SIZE, reflect=True), face.moved(invert(matrix))
 
 
 def author(portrait: Path, looks: list[Recipe], out: Path, detector: FaceDetector) -> None:

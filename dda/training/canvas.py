@@ -46,7 +46,7 @@ class Canvas:
         # A grey picture stays grey: colour is laid on as far as the skin itself shows any.
         chroma = float(np.hypot(*self.skin[1:]) / self.skin[0])
         self._colourfulness = float(ramp(chroma, 0.015, 0.05))
-        self._vividness = float(np.clip(chroma / np.hypot(*MEDIUM_CAST), 0.55, 1.3))
+        self._vividness = float(np.clip(chroma / np.hypot(*MEDIUM_CAST), 0.55, 1.0))
 
     def finished(self) -> np.ndarray:
         """The picture (H, W, 3) uint8 with what was painted; its other pixels as they were."""
@@ -66,9 +66,9 @@ class Canvas:
         colour[1:] += 0.4 * colour[0] * cast
         return colour
 
-    def cover(self, pigment: np.ndarray, alpha: np.ndarray, ground: float, at: tuple[slice, slice]) -> None:
+    def cover(self, pigment: np.ndarray, alpha: np.ndarray, ground: np.ndarray | float, at: tuple[slice, slice]) -> None:
         """Lay an opaque paint on the part ``at``; the shading of the ground (of lightness ``ground``) shows on it."""
-        shading = np.clip(self.lab[at][..., :1] / ground, 0, 1.7)
+        shading = np.clip(self.lab[at][..., 0] / ground, 0, 1.7)[..., None]
         colouring = np.where(shading < 1, shading, 1 + 0.3 * (shading - 1))  # shine has the light's colour, not the paint's
         paint = np.concatenate([shading * pigment[0], colouring * pigment[1:]], -1)
         self.lab[at] += alpha[..., None] * (paint - self.lab[at])
@@ -79,7 +79,8 @@ class Canvas:
         self.lab[..., 1:] += (alpha * light)[..., None] * pigment[1:]
 
     def shade(self, alpha: np.ndarray, warmth: float = 0.0) -> None:
-        """Less light: all three channels times 1 - alpha, the colours ``warmth`` less so."""
+        """Less light, but where the picture is burnt out: L times 1 - alpha, the colours ``warmth`` less so."""
+        alpha = alpha * (1 - ramp(self.lab[..., 0], 0.88, 0.97))
         self.lab[..., 0] *= 1 - alpha
         self.lab[..., 1:] *= 1 - (1 - warmth) * alpha[..., None]
 

@@ -1,5 +1,6 @@
 """Seed pairs: the few retouched faces a style is learnt from, as canonical crops in memory."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import torch
 from dda.mistakes import UserError
 from dda.faces.align import ALIGNED_SIZE, CROP_SIZE, ffhq_matrix, invert, resample, warp_down
 from dda.faces.mesh import Face, FaceDetector
-from dda.faces.regions import mesh_regions
-from dda.images import ImageError, read_image, to_tensor
+from dda.faces.regions import Regions, mesh_regions
+from dda.images import ImageError, content_hash, read_image, to_tensor
 from dda.models.compact import crop_matrix
 
 MARGIN = 32
@@ -18,6 +19,16 @@ MARGIN = 32
 
 PADDED_SIZE = CROP_SIZE + 2 * MARGIN
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
+
+
+@dataclass
+class AlignedPair:
+    """One pair in the FFHQ crop of its source: ``source`` and ``target`` uint8 (512, 512, 3), the source's regions."""
+
+    source: np.ndarray
+    target: np.ndarray
+    regions: Regions
+    style: int
 
 
 @dataclass
@@ -73,49 +84,56 @@ def pair_files(folder: Path) -> list[tuple[Path, Path]]:
     return [(sources[stem], targets[stem]) for stem in sorted(sources)]
 
 
-def load_pair(source_file: Path, target_file: Path, style: int, detector: FaceDetector) -> SeedPair:
-    """Read, align by the source's landmarks and cut one pair.
+def load_pairs(root: Path) -> tuple[list[str], Iterator[AlignedPair], int]:
+    """Style names, their pairs as they are read, aligned by their sources' landmarks, and how many there are.
 
     Raises:
-        UserError: unreadable, sizes differ, or no face is found.
+        UserError: a picture is unreadable or shows no face, or the two of a pair differ in size.
     """
-    pictures = []
-    for file in (source_file, target_file):
-        try:
-            pictures.append(read_image(file))
-        except ImageError as error:
-            raise UserError(f"{file}: {error.reason}") from error
-    source, target = pictures
-    if source.shape != target.shape:
-        raise UserError(f"{target_file}: is {target.shape[1]}x{target.shape[0]}, its source is {source.shape[1]}x{source.shape[0]}")
-    faces = detector(source)
-    if not faces:
-        raise UserError(f"{source_file}: no face found; a seed pair needs one visible face")
-    matrix = ffhq_matrix(*faces[0].eyes, *faces[0].mouth_corners)
-    source, target = (resample(picture, matrix, ALIGNED_SIZE, reflect=True) for picture in (source, target))
-    return cut_pair(source, target, faces[0].moved(invert(matrix)), style)
+    styles = find_styles(root)
+    files = [(style, *pair) for style, folder in enumerate(styles.values()) for pair in pair_files(folder)]
+    detector = FaceDetector()
+    parsed: dict[str, tuple[Face, Regions]] = {}  # a face that wears several styles is parsed once
+
+    def load(style: int, source_file: Path, target_file: Path) -> AlignedPair:
+        source, target = _read(source_file), _read(target_file)
+        if source.shape != target.shape:
+            sizes = [f"{picture.shape[1]}x{picture.shape[0]}" for picture in (target, source)]
+            raise UserError(f"{target_file}: is {sizes[0]} pixels, its source {sizes[1]}; they must be equal")
+        key = content_hash(source)
+        if key not in parsed:
+            faces = detector(source)
+            if not faces:
+                raise UserError(f"{source_file}: no face found; a seed pair needs one visible face")
+            matrix = _alignment(faces[0])
+            aligned = resample(source, matrix, ALIGNED_SIZE, reflect=True)
+            parsed[key] = faces[0], mesh_regions(aligned, faces[0].moved(invert(matrix)))
+        face, regions = parsed[key]
+        source, target = (resample(picture, _alignment(face), ALIGNED_SIZE, reflect=True) for picture in (source, target))
+        return AlignedPair(source, target, regions, style)
+
+    return list(styles), (load(*entry) for entry in files), len(files)
 
 
-def cut_pair(source: np.ndarray, target: np.ndarray, face: Face, style: int) -> SeedPair:
-    """The padded canonical crop of an aligned pair (uint8 (512, 512, 3) each)."""
-    masks = torch.from_numpy(mesh_regions(source, face).masks)
+def cut_pair(pair: AlignedPair) -> SeedPair:
+    """The padded canonical crop of an aligned pair."""
+    face = pair.regions.face
     matrix = crop_matrix(face)
     matrix[:, 2] -= matrix[:, :2].sum(1) * MARGIN
-    stack = torch.cat([to_tensor(source), to_tensor(target), masks])[None]
+    stack = torch.cat([to_tensor(pair.source), to_tensor(pair.target), torch.from_numpy(pair.regions.masks)])[None]
     cut = warp_down(stack, torch.from_numpy(matrix)[None], PADDED_SIZE)[0]
     levels = (cut * 255).round().to(torch.uint8)
     to_crop = invert(matrix)
     points = face.points @ to_crop[:, :2].T + to_crop[:, 2]
-    return SeedPair(levels[:3], levels[3:6], levels[6:], points, style)
+    return SeedPair(levels[:3], levels[3:6], levels[6:], points, pair.style)
 
 
-def load_seed_pairs(root: Path) -> tuple[list[str], list[SeedPair]]:
-    """Style names and all their pairs."""
-    styles = find_styles(root)
-    detector = FaceDetector()
-    pairs = [
-        load_pair(*files, style, detector)
-        for style, folder in enumerate(styles.values())
-        for files in pair_files(folder)
-    ]
-    return list(styles), pairs
+def _alignment(face: Face) -> np.ndarray:
+    return ffhq_matrix(*face.eyes, *face.mouth_corners)
+
+
+def _read(file: Path) -> np.ndarray:
+    try:
+        return read_image(file)
+    except ImageError as error:
+        raise UserError(f"{file}: {error.reason}") from error

@@ -1,0 +1,57 @@
+"""What training asks of the compact model: the residual of a retouched pair, as it will be composed."""
+
+import torch
+
+from dda.models.compact import RESIDUAL_SCALE, CompactResidualModel, make_scheduler
+
+PURE_NOISE = 0.5
+"""Share of samples noised to the last timestep, where a few-step sampler spends its first and largest step."""
+
+RAW = 0.3
+"""Weight of the residual as the network gives it, beside the composed one."""
+
+SQUARED = 3.0
+"""Weight of the squared error beside the absolute one."""
+
+
+def residual_loss(
+    model: CompactResidualModel,
+    source: torch.Tensor,
+    target: torch.Tensor,
+    masks: torch.Tensor,
+    style_ids: torch.Tensor,
+    generator: torch.Generator,
+    bf16: bool,
+) -> torch.Tensor:
+    """Mean error of the denoised residual R of r = target - source, both composed and raw.
+
+    e(sum_r k_r M_r R - M r) + RAW * e(R - r), with e(x) = mean |x| + SQUARED * mean x^2 of the scaled residual.
+
+    Args:
+        model: predicts the clean scaled residual.
+        source: (N, 3, S, S) in [0, 1], like ``target``.
+        masks: (N, 4, S, S) in [0, 1].
+        style_ids: (N, 4) int64.
+        generator: of the noise and the timesteps, on the CPU.
+        bf16: run the network in bfloat16.
+    """
+    scheduler = make_scheduler()
+    residual = (target - source) * RESIDUAL_SCALE
+    noise = torch.randn(residual.shape, generator=generator).to(source.device)
+    timesteps = _draw_timesteps(len(residual), scheduler.config.num_train_timesteps, generator).to(source.device)
+    noisy = scheduler.add_noise(residual, noise, timesteps)
+    with torch.autocast(source.device.type, torch.bfloat16, enabled=bf16):
+        prediction = model(noisy, timesteps, source, masks, style_ids)
+    prediction = prediction.float()
+    strength = torch.einsum("nrhw,r->nhw", masks, model.gains())[:, None]
+    composed = strength * prediction - masks.sum(1, keepdim=True) * residual
+    return _error(composed) + RAW * _error(prediction - residual)
+
+
+def _draw_timesteps(count: int, last: int, generator: torch.Generator) -> torch.Tensor:
+    uniform = torch.randint(0, last, (count,), generator=generator)
+    return torch.where(torch.rand(count, generator=generator) < PURE_NOISE, last - 1, uniform)
+
+
+def _error(difference: torch.Tensor) -> torch.Tensor:
+    return difference.abs().mean() + SQUARED * difference.square().mean()

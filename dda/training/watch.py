@@ -1,0 +1,74 @@
+"""Watching a training: what its model paints on a few faces, and how near that is to the truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dda.faces.regions import face_oval
+from dda.images import to_tensor, to_uint8
+from dda.models.compact import CompactAmplifier, CompactResidualModel
+from dda.models.rdm import compose
+from dda.report import GridRow, samples_visualization
+from dda.seeds import pair_noise
+from dda.styles import REGIONS, Style
+from dda.tracking import Tracker
+from dda.training.seed_pairs import AlignedPair
+
+
+GRID_FACES = 6
+
+
+@dataclass
+class Watch:
+    """Measures a model on ``pairs`` and shows it on the first of them.
+
+    ``kind`` ("held-out" or "seed") names the figures, ``steps`` and ``seed`` are those of sampling.
+    """
+
+    pairs: Sequence[AlignedPair]
+    kind: str
+    steps: int
+    seed: int
+    tracker: Tracker
+
+    def look(self, model: CompactResidualModel, update: int) -> dict[str, float]:
+        """Log and return the mean PSNR inside the face oval in dB, beside the untouched source's; log a figure."""
+        painted = paint_pairs(CompactAmplifier(model, self.steps, model.device), self.pairs, self.seed)
+        figures = {
+            f"{self.kind} PSNR, dB": mean_psnr(painted, self.pairs),
+            f"{self.kind} PSNR of the untouched source, dB": mean_psnr([pair.source for pair in self.pairs], self.pairs),
+        }
+        self.tracker.log(figures, step=update)
+        rows = [
+            GridRow(pair.source, {"Truth": pair.target, "Model": picture})
+            for pair, picture in zip(self.pairs[:GRID_FACES], painted, strict=False)
+        ]
+        self.tracker.log_image("progress", samples_visualization(rows), caption=f"update {update}")
+        return figures
+
+
+def paint_pairs(amplifier: CompactAmplifier, pairs: Sequence[AlignedPair], seed: int) -> list[np.ndarray]:
+    """The amplifier's own targets, uint8 (512, 512, 3), for the sources and styles of ``pairs``."""
+    targets = []
+    for pair in pairs:
+        name = amplifier.styles[pair.style]
+        style = Style(name, dict.fromkeys(REGIONS, name), dict.fromkeys(REGIONS, 1.0))
+        source = to_tensor(pair.source)[None].to(amplifier.device)
+        masks = torch.from_numpy(pair.regions.masks)[None].to(amplifier.device)
+        noise = pair_noise(amplifier.noise_shape, seed, "holdout", attempt=0)[None].to(amplifier.device)
+        makeup = amplifier.residuals(source, masks, [pair.regions.face], [style], noise)
+        targets.append(to_uint8(compose(source, masks, makeup, amplifier.gains()[None])[0].cpu()))
+    return targets
+
+
+def mean_psnr(pictures: Sequence[np.ndarray], pairs: Sequence[AlignedPair]) -> float:
+    """Mean PSNR in dB of pictures against the pairs' true targets, inside the face oval."""
+    return float(np.mean([_psnr(picture, pair) for picture, pair in zip(pictures, pairs, strict=True)]))
+
+
+def _psnr(picture: np.ndarray, pair: AlignedPair) -> float:
+    inside = face_oval(pair.regions.face, len(picture)) > 0.5
+    difference = (picture.astype(np.float64) - pair.target)[inside] / 255
+    return float(-10 * np.log10(max(np.mean(difference**2), 1e-10)))

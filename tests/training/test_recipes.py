@@ -1,0 +1,255 @@
+"""Recipes and the artist who paints them."""
+
+import sys
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import color, data
+
+from dda.config import UserError
+from dda.faces.mesh import EYE_OUTLINES, FaceDetector
+from dda.faces.regions import Regions, mesh_regions
+from dda.training import author
+from dda.training.artist import paint
+from dda.training.author import aligned_face
+from dda.training.oklab import from_oklab, to_oklab
+from dda.training.recipes import Foundation, Lips, Liner, Pigment, Recipe, Shadow, load_recipe, named_recipes, random_recipe
+
+STYLES = ["Glamorous makeup", "Korean makeup", "Natural makeup", "Red lip makeup", "Smokey eyes"]
+
+
+@pytest.fixture(scope="module")
+def portrait() -> tuple[np.ndarray, Regions]:
+    image, face = aligned_face(data.astronaut(), FaceDetector())
+    return image, mesh_regions(image, face)
+
+
+@pytest.fixture(scope="module")
+def looks(portrait) -> dict[str, np.ndarray]:
+    return {name: paint(*portrait, recipe) for name, recipe in named_recipes().items()}
+
+
+def lab_change(image: np.ndarray, painted: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Mean change of L*, a*, b* over a mask, by an implementation other than the artist's own."""
+    return (color.rgb2lab(painted) - color.rgb2lab(image))[where].mean(0)
+
+
+def test_oklab_returns_every_grey_and_a_grid_of_colours_exactly():
+    levels = np.arange(0, 256, 15, dtype=np.uint8)
+    grid = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, 3)
+    greys = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+    for colours in (grid, greys):
+        assert np.array_equal(from_oklab(to_oklab(colours)), colours)
+
+
+def test_oklab_of_known_colours():
+    lab = to_oklab(np.array([[255, 255, 255], [255, 0, 0]], np.uint8))
+    assert np.allclose(lab, [[1, 0, 0], [0.62796, 0.22486, 0.12585]], atol=1e-4)
+
+
+def test_an_empty_recipe_returns_the_source_exactly(portrait):
+    assert np.array_equal(paint(*portrait, Recipe("Nothing")), portrait[0])
+
+
+def test_the_source_is_not_written_to(portrait):
+    image, regions = portrait
+    before = image.copy()
+    paint(image, regions, named_recipes()["Glamorous makeup"])
+    assert np.array_equal(image, before)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_nothing_changes_outside_the_masks(portrait, looks, style):
+    image, regions = portrait
+    outside = regions.total == 0
+    assert outside.any()
+    assert np.array_equal(looks[style][outside], image[outside])
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_eyeballs_and_teeth_are_left_alone(portrait, looks, style):
+    image, regions = portrait
+    change = np.abs(looks[style].astype(int) - image)
+    for outline in EYE_OUTLINES:
+        x, y = regions.face.points[list(outline)].mean(0).astype(int)
+        assert change[y - 2 : y + 3, x - 4 : x + 5].max() <= 2
+    x, y = ((regions.face.points[13] + regions.face.points[14]) / 2).astype(int)
+    assert change[y - 1 : y + 2, x - 10 : x + 11].max() <= 3
+
+
+def test_lipstick_reddens_lips_and_nothing_else(portrait):
+    image, regions = portrait
+    painted = paint(image, regions, Recipe("Lips", lips=Lips(Pigment(25, 0.19, 0.48), coverage=0.9)))
+    lightness, red, _ = lab_change(image, painted, regions["lips"] > 0.9)
+    assert red > 10 and lightness < 0
+    assert np.array_equal(painted[regions["lips"] == 0], image[regions["lips"] == 0])
+
+
+def test_lipstick_keeps_the_texture_of_the_lips(portrait):
+    image, regions = portrait
+    painted = paint(image, regions, Recipe("Lips", lips=Lips(Pigment(25, 0.19, 0.48), coverage=0.9)))
+    lips = regions["lips"] > 0.95
+    before, after = (to_oklab(picture)[lips][:, 0] for picture in (image, painted))
+    assert np.corrcoef(before, after)[0, 1] > 0.9
+
+
+def test_a_stronger_recipe_changes_more(portrait):
+    image, regions = portrait
+    sheer, full = (
+        paint(image, regions, Recipe("Lips", lips=Lips(Pigment(25, 0.19, 0.48), coverage=coverage)))
+        for coverage in (0.3, 0.9)
+    )
+    lips = regions["lips"] > 0.9
+    assert lab_change(image, full, lips)[1] > 2 * lab_change(image, sheer, lips)[1]
+
+
+def test_shadow_and_liner_darken_the_lids(portrait):
+    image, regions = portrait
+    lids = regions["eyes"] > 0.5
+    dark = Pigment(50, 0.02, 0.3)
+    for recipe in (Recipe("S", shadow=Shadow(dark, coverage=0.8)), Recipe("L", liner=Liner(dark, coverage=0.9))):
+        assert lab_change(image, paint(image, regions, recipe), lids)[0] < -0.5
+
+
+def test_foundation_keeps_fine_texture_and_evens_the_rest(portrait):
+    image, regions = portrait
+    painted = paint(image, regions, Recipe("Skin", foundation=Foundation(evenness=1.0)))
+    skin = regions["skin"][1:-1, 1:-1] > 0.95
+
+    def pores(picture: np.ndarray) -> np.ndarray:
+        light = to_oklab(picture)[..., 0]
+        around = (light[:-2, 1:-1] + light[2:, 1:-1] + light[1:-1, :-2] + light[1:-1, 2:]) / 4
+        return (light[1:-1, 1:-1] - around)[skin]
+
+    assert not np.array_equal(painted, image)
+    assert np.corrcoef(pores(image), pores(painted))[0, 1] > 0.95
+
+
+def test_a_grey_picture_stays_grey(portrait):
+    image, regions = portrait
+    grey = np.repeat(image.mean(-1).round().astype(np.uint8)[..., None], 3, axis=2)
+    painted = paint(grey, regions, named_recipes()["Red lip makeup"])
+    assert np.ptp(painted.astype(int), axis=-1).max() <= 1
+    assert not np.array_equal(painted, grey)
+
+
+def test_the_five_styles_are_there_and_differ(portrait, looks):
+    assert sorted(looks) == STYLES
+    masked = portrait[1].total > 0.5
+    for first in STYLES:
+        assert np.abs(looks[first].astype(int) - portrait[0])[masked].mean() > 1
+        for second in STYLES:
+            if first != second:
+                assert np.abs(looks[first].astype(int) - looks[second])[masked].mean() > 1
+
+
+def test_the_styles_keep_their_promise(portrait, looks):
+    image, regions = portrait
+    lips = {style: lab_change(image, look, regions["lips"] > 0.9) for style, look in looks.items()}
+    lids = {style: lab_change(image, look, regions["eyes"] > 0.7) for style, look in looks.items()}
+    assert max(lips, key=lambda style: lips[style][1]) == "Red lip makeup"
+    assert min(lids, key=lambda style: lids[style][0]) == "Smokey eyes"
+    skins = {style: lab_change(image, look, regions["skin"] > 0.9)[0] for style, look in looks.items()}
+    assert max(skins, key=lambda style: skins[style]) == "Korean makeup"
+
+
+def test_painting_is_deterministic(portrait, looks):
+    for style, recipe in named_recipes().items():
+        assert np.array_equal(paint(*portrait, recipe), looks[style])
+
+
+def within_ranges(group: object) -> None:
+    for item in fields(group):
+        value = getattr(group, item.name)
+        if is_dataclass(value):
+            within_ranges(value)
+        elif item.name != "name":
+            low, high = item.metadata["range"]
+            assert low <= value <= high, item.name
+
+
+def test_random_recipes_are_valid_repeatable_and_various(portrait):
+    recipes = [random_recipe(np.random.default_rng(seed)) for seed in range(200)]
+    for recipe in recipes:
+        within_ranges(recipe)
+    assert recipes[3] == random_recipe(np.random.default_rng(3))
+    assert len({recipe.lips.colour.hue for recipe in recipes}) == 200
+    image, regions = portrait
+    for recipe in recipes[:3]:
+        painted = paint(image, regions, recipe)
+        assert np.array_equal(painted[regions.total == 0], image[regions.total == 0])
+
+
+def test_a_recipe_reads_back_as_written(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: 나의 화장\nlips: {coverage: 1, colour: {hue: 10}}\n", encoding="utf-8")
+    expected = Recipe("나의 화장", lips=replace(Lips(), coverage=1.0, colour=Pigment(hue=10.0)))
+    assert load_recipe(file) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("name: A\nlips: {glos: 0.5}", r"lips\.glos: no such parameter; did you mean 'gloss'\?"),
+        ("name: A\nlips: {gloss: 1.5}", r"lips\.gloss: expected a number from 0 to 1, found 1\.5"),
+        ("name: A\nlips: {gloss: yes}", r"lips\.gloss: expected a number from 0 to 1, found True"),
+        ("name: A\nlips: {gloss: .nan}", r"lips\.gloss: expected a number"),
+        ("name: A\nlips: 3", r"lips: expected a group of keys, found 3"),
+        ("name: A\nwarpaint: {}", r"warpaint: no such parameter; known here: foundation"),
+        ("lips: {gloss: 0.5}", r"name: expected the style's name, found nothing"),
+        ("name: [", r"is not YAML"),
+        ("", r"expected keys and values"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_one_clear_line(tmp_path, content, told):
+    file = tmp_path / "bad.yaml"
+    file.write_text(content)
+    with pytest.raises(UserError, match=told) as caught:
+        load_recipe(file)
+    assert str(caught.value).startswith(str(file)) and "\n" not in str(caught.value)
+
+
+def test_a_missing_recipe_is_one_clear_line(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_authoring_writes_pairs_and_names_what_it_rejected(tmp_path, capsys):
+    portraits = tmp_path / "portraits"
+    portraits.mkdir()
+    Image.fromarray(data.astronaut()).save(portraits / "astronaut.png")
+    Image.fromarray(data.astronaut()).save(portraits / "left out.png")
+    Image.fromarray(data.coffee()).save(portraits / "coffee.png")
+    (portraits / "broken.jpg").write_bytes(b"not a picture")
+    out = tmp_path / "out"
+    author.main([str(portraits), str(out), "--random-looks", "1", "--seed", "7", "--exclude", "left out"])
+    written = {file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file()}
+    names = [*STYLES, "Random look 000"]
+    assert written == {f"{name}/{side}/astronaut.png" for name in names for side in ("source", "target")}
+    with Image.open(out / "Korean makeup" / "target" / "astronaut.png") as target:
+        assert target.size == (512, 512)
+    printed = capsys.readouterr().out
+    assert "coffee.png: no face found" in printed
+    assert "broken.jpg: not a picture" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["{folder}/none", "{folder}/out"], "is not a folder"),
+        (["{folder}", "{folder}/out"], "holds no portraits"),
+        (["{folder}", "{folder}/out", "--exclude", "me"], "holds no picture of that name"),
+        (["{folder}", "{folder}/out", "--random-looks", "-1"], "give 0 or more"),
+    ],
+)
+def test_a_mistake_in_authoring_is_one_line(tmp_path: Path, arguments: list[str], told: str):
+    with pytest.raises(SystemExit, match=told) as caught:
+        author.main([argument.format(folder=tmp_path) for argument in arguments])
+    assert "\n" not in str(caught.value)
+
+
+def test_cv2_is_never_imported():
+    assert "cv2" not in sys.modules
