@@ -18,7 +18,8 @@ FACE_OVAL = (
 )
 LIPS_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
-BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
+# Upper edge, then lower edge, both from the temple inwards.
+BROWS = (((70, 63, 105, 66, 107), (46, 53, 52, 65, 55)), ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285)))
 # Brow line, outer corner, cheek side of the lower lid, inner corner: all that eye makeup may reach.
 EYE_SURROUNDS = (
     (46, 53, 52, 65, 55, 193, 244, 233, 232, 231, 230, 229, 228, 31, 226, 35, 124),
@@ -33,6 +34,12 @@ SKIN_SPREAD = np.array([0.24, 0.07, 0.09])
 
 SHINE = 0.6
 """Weight of a departure towards the light."""
+
+LID = 11
+"""How far the lids reach around the eyeball, in hundredths of the distance between the eyes."""
+
+COVERED = (0.28, 0.45)
+"""An eye of whose surround less than this share looks like skin lies under glasses or hair; above it is bare."""
 
 MIN_EYE_WIDTH = 0.35
 """An eye narrower than this share of the other one is turned away: it gets no mask."""
@@ -77,31 +84,46 @@ def mesh_regions(image: np.ndarray, face: Face) -> Regions:
 
     points = face.points
     sides = [side for side in (0, 1) if _faces_camera(points, side)]
-    outlines = [points[list(EYE_OUTLINES[side])] for side in sides]
     oval = shape([_to_hairline(points)], feather=5, grow=4)
-    eyeballs = shape(outlines, feather=0.8)
-    surrounds = shape([points[list(EYE_SURROUNDS[side])] for side in sides], feather=5)
-    brows = shape([points[list(BROWS[side])] for side in sides], feather=3, grow=1)
+    eyeballs = shape([points[list(EYE_OUTLINES[side])] for side in sides], feather=0.8)
+    surrounds = [shape([points[list(EYE_SURROUNDS[side])]], feather=5) for side in sides]
+    brows = [shape([brow_outline(points, side)], feather=2.5) for side in sides]
     mouth = shape([points[list(LIPS_OUTER)]], feather=1.6, grow=1.5)
 
-    bare = oval * (1 - eyeballs) * (1 - surrounds) * (1 - brows) * (1 - mouth)
+    bare = oval * (1 - mouth) * (1 - eyeballs)
+    for mask in surrounds + brows:
+        bare = bare * (1 - mask)
     likeness = _skin_likeness(image, face, bare)
-    lids = shape(outlines, feather=3, grow=7)
-    # Lashes and creases of a lid are dark, and belong to it; a dark lens all around it does not.
-    uncovered = np.zeros_like(oval)
-    for side in sides:
-        around = shape([points[list(EYE_SURROUNDS[side])]], feather=5) * (1 - lids)
-        in_sight = float((likeness * around).sum() / max(around.sum(), 1.0))
-        near = shape([points[list(EYE_OUTLINES[side])]], feather=3, grow=7)
-        uncovered = np.maximum(uncovered, near * _ramp(np.float32(in_sight), 0.45, 0.7))
+
+    eyes = np.zeros_like(oval)
+    brow = np.zeros_like(oval)
+    for side, surround, hair in zip(sides, surrounds, brows, strict=True):
+        # Lashes and creases of a lid are dark and belong to it; but a lens is unlike skin all around the lid.
+        lid = shape([points[list(EYE_OUTLINES[side])]], feather=3, grow=LID)
+        beyond = surround * (1 - lid)
+        in_sight = _ramp((likeness * beyond).sum() / max(beyond.sum(), 1.0), *COVERED)
+        eyes = np.maximum(eyes, surround * (1 - hair) * np.maximum(likeness, lid) * in_sight)
+        brow = np.maximum(brow, hair * in_sight)
 
     masks = (
-        surrounds * (1 - eyeballs) * np.maximum(likeness, uncovered) * oval,
+        eyes * (1 - eyeballs) * oval,
         mouth * (1 - _open_mouth(image, points, mouth, unit)) * oval,
         bare * likeness,
-        brows * (1 - surrounds) * oval,
+        brow * oval,
     )
-    return Regions(np.stack(masks).astype(np.float32), face)
+    return Regions(_disjoint(np.stack(masks).astype(np.float32)), face)
+
+
+def _disjoint(masks: np.ndarray) -> np.ndarray:
+    """Soft edges that meet may sum to a hair over 1."""
+    return masks / np.maximum(masks.sum(0), 1)
+
+
+def brow_outline(points: np.ndarray, side: int) -> np.ndarray:
+    """Outline (10, 2) of a brow, side 0 being image-left: the mesh's own edges lie a little above the hair."""
+    upper, lower = (points[list(edge)] for edge in BROWS[side])
+    down = lower - upper
+    return np.concatenate([upper + 0.2 * down, (lower + 0.5 * down)[::-1]])
 
 
 def _to_hairline(points: np.ndarray) -> np.ndarray:
@@ -135,13 +157,13 @@ def _open_mouth(image: np.ndarray, points: np.ndarray, mouth: np.ndarray, unit: 
     gap = float(np.hypot(*(points[14] - points[13])))
     if gap < 2 * unit:
         return np.zeros_like(mouth)
-    inside = _soft_polygons([points[list(LIPS_INNER)]], len(image), 1.0 * unit, 1.0 * unit)
-    lips = (mouth > 0.9) & (inside < 0.1)
+    inside = _soft_polygons([points[list(LIPS_INNER)]], len(image), 1.2 * unit, 2.5 * unit)
+    lips = (mouth > 0.7) & (inside < 0.2)
     if not lips.any():
         return inside
     light, red, _ = _log_colours(image)
     lip_light, lip_red = np.median(light[lips]), np.median(red[lips])
-    teeth = np.maximum(_ramp(lip_red - red, 0.06, 0.16), _ramp(light - lip_light, 0.35, 0.7))
+    teeth = np.maximum(_ramp(lip_red - red, 0.06, 0.16), _ramp(light - lip_light, 0.3, 0.6))
     throat = _ramp(lip_light - light, 0.7, 1.2)
     return inside * np.maximum(teeth, throat)
 
@@ -167,8 +189,8 @@ def _skin_likeness(image: np.ndarray, face: Face, sure: np.ndarray) -> np.ndarra
         return np.ones_like(sure)
     fit, spread = _robust_fit(basis.reshape(6, -1)[:, rows].T, colours.reshape(3, -1)[:, rows].T)
     error = (colours - np.tensordot(fit.T, basis, 1)) / spread[:, None, None]
-    # Shine on skin is brighter than the fit and paler; hair and frames are rarely either.
-    distance = np.sqrt((error**2).sum(0)) * np.where(error[0] > 0, SHINE, 1.0)
+    # Shine on skin is much brighter than the fit, and paler; a lens is only paler.
+    distance = np.sqrt((error**2).sum(0)) * (1 - (1 - SHINE) * _ramp(error[0], 0.5, 2.0))
     likeness = ((1 - _ramp(distance, 2.5, 4.5)) * 255).astype(np.uint8)
     soft = Image.fromarray(likeness).filter(ImageFilter.GaussianBlur(size / 400))
     return np.asarray(soft.resize((size, size), Image.Resampling.BILINEAR), np.float32) / 255
@@ -194,7 +216,7 @@ def _log_colours(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return (red + green + blue) / 3, red - green, green - blue
 
 
-def _ramp(value: np.ndarray, low: float, high: float) -> np.ndarray:
+def _ramp(value: np.ndarray | float, low: float, high: float) -> np.ndarray:
     """0 below ``low``, 1 above ``high``, smooth between."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

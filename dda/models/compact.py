@@ -41,7 +41,7 @@ class CompactResidualModel(ModelMixin, ConfigMixin):
         styles: tuple[str, ...] = (),
         crop_size: int = 256,
         patch: int = 4,
-        channels: tuple[int, ...] = (32, 64, 96, 128),
+        channels: tuple[int, ...] = (48, 64, 96, 128),
         style_dim: int = 16,
     ) -> None:
         super().__init__()

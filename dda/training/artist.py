@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from dda.faces.regions import BROWS, LIPS_INNER, LIPS_OUTER, Regions
+from dda.faces.regions import LIPS_INNER, LIPS_OUTER, Regions, brow_outline
 from dda.training.canvas import Canvas, distance_to_line, pixel_centres, ramp
 from dda.training.eye_makeup import paint_eyes
 from dda.training.recipes import Blush, Brows, Foundation, Lips, Recipe, Sculpt
@@ -44,8 +44,10 @@ def _foundation(canvas: Canvas, foundation: Foundation) -> None:
     weight = _halved(skin)[..., None] + 1e-4
     fine, wide = (_weighted_blur(half, weight, sigma * canvas.unit) for sigma in (1.5, 5))
     band = fine - wide
-    strength = np.stack([np.abs(band[..., 0]) / 0.05, *([np.hypot(band[..., 1], band[..., 2]) / 0.03] * 2)], -1)
-    blotches = band * np.exp(-(strength**2)) * np.array([0.5, 0.9, 0.9], np.float32)
+    blotches = np.empty_like(band)
+    blotches[..., 0] = 0.5 * band[..., 0] * np.exp(-((band[..., 0] / 0.05) ** 2))
+    redness = (band[..., 1:] ** 2).sum(-1, keepdims=True)
+    blotches[..., 1:] = 0.9 * band[..., 1:] * np.exp(-redness / 0.03**2)
     canvas.lab -= (foundation.evenness * skin)[..., None] * _doubled(blotches)
     canvas.light(foundation.brighten * skin)
     glow = np.clip(_doubled(wide[..., :1])[..., 0] / canvas.skin[0] - 1, 0, 0.2)
@@ -66,7 +68,8 @@ def _sculpt(canvas: Canvas, sculpt: Sculpt) -> None:
             canvas.light(0.28 * sculpt.highlight * facing * bone * skin)
     if sculpt.highlight:
         for marks, width in ((NOSE_BRIDGE, 4), (CUPIDS_BOW, 4), (FOREHEAD, 14)):
-            canvas.light(0.16 * sculpt.highlight * canvas.stroke(canvas.points[list(marks)], width * unit) * skin)
+            point = canvas.stroke(canvas.points[list(marks)], width * unit)
+            canvas.light(0.16 * sculpt.highlight * point * skin)
 
 
 def _blush(canvas: Canvas, blush: Blush) -> None:
@@ -90,8 +93,8 @@ def _brows(canvas: Canvas, brows: Brows) -> None:
     if not (brows.fill or brows.darken):
         return
     mask = canvas.masks["brows"]
-    for indices in BROWS:
-        outline = canvas.points[list(indices)]
+    for side in (0, 1):
+        outline = brow_outline(canvas.points, side)
         at = canvas.around(outline, 6 * canvas.unit)
         brow = mask[at]
         if not (brow > 0.5).any():
@@ -135,6 +138,10 @@ def _lips(canvas: Canvas, lips: Lips) -> None:
     away, _ = distance_to_line(pixel_centres(at), np.concatenate([outer, outer[:1]]))
     inside = np.where(canvas.polygon(outer, 0.3)[at] > 0.5, away, -away) / canvas.unit
     edge = _lip_edge(canvas.bare[at], inside, mask, lips.softness)
+    meeting, _ = distance_to_line(pixel_centres(at), np.concatenate([inner, inner[:1]]))
+    gap = float(np.hypot(*(inner[5] - inner[15]))) / canvas.unit
+    in_mouth = np.where(canvas.polygon(inner, 0.3)[at] > 0.5, meeting, 0) / canvas.unit
+    edge *= 1 - ramp(in_mouth, 0.8, 2.5) * float(ramp(gap, 3, 6))  # gums look like lips and are not
     alpha = lips.coverage * edge * mask
     ground = float(np.median(canvas.bare[at][mask > 0.8][:, 0]))
     # Two lips of different depth come closer under the same lipstick; their texture stays.
@@ -145,7 +152,6 @@ def _lips(canvas: Canvas, lips: Lips) -> None:
     pigment *= min(1.0, 1.1 * ground / pigment[0])  # no lipstick pales a lip by much
     if lips.gradient:
         # The rim is toned down to a tint between lip and skin; the colour sits where the lips meet.
-        meeting, _ = distance_to_line(pixel_centres(at), np.concatenate([inner, inner[:1]]))
         thickness = 0.6 * float(np.mean(np.hypot(*(outer - inner).T))) + 1e-6
         rim = lips.gradient * ramp(meeting / thickness, 0.2, 1.9)
         tint = 0.5 * pigment + 0.5 * canvas.skin * min(1.0, 1.1 * ground / canvas.skin[0])
@@ -159,12 +165,10 @@ def _lips(canvas: Canvas, lips: Lips) -> None:
     canvas.lab[at][..., 0] += gloss * np.clip(1 - canvas.lab[at][..., 0], 0, 1)
 
 
-def _lip_edge(
-    bare: np.ndarray, inside: np.ndarray, mask: np.ndarray, softness: float
-) -> np.ndarray:
-    """Where the lips end (h, w) in [0, 1]: near the mesh's lip line (``inside`` in units) the colours decide.
+def _lip_edge(bare: np.ndarray, inside: np.ndarray, mask: np.ndarray, softness: float) -> np.ndarray:
+    """Where the lips are (h, w) in [0, 1]: near the mesh's lip line (``inside`` in units) the colours decide.
 
-    ``bare`` (h, w, 3) is OKLab; a pixel is lip as far as it lies from the colour beside the lips towards their own.
+    ``bare`` (h, w, 3) is OKLab; a pixel is lip as far as it lies from the colour beside them towards theirs.
     """
     drawn = ramp(inside, -0.8 - 2 * softness, 0.8 + 2 * softness)
     # Shares of the light, which shading leaves alone, and a little of the lightness itself.

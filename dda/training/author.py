@@ -1,11 +1,10 @@
 """Author seed pairs: ``python -m dda.training.author PORTRAITS_DIR OUT_DIR``.
 
-Finds the largest face of every portrait, cuts its FFHQ crop, paints every recipe of the package (and random looks)
-and writes ``OUT_DIR/<style>/{source,target}/<portrait>.png``, the form that training reads.
+Finds the largest face of every portrait, cuts its FFHQ crop, paints every recipe of the package (and random
+looks) and writes ``OUT_DIR/<style>/{source,target}/<portrait>.png``, the form that training reads.
 """
 
 import argparse
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +25,7 @@ RANDOM_STYLE = "Random look {:03d}"
 
 
 MIN_EYE_DISTANCE = 0.3
-"""A face whose eyes are closer than this share of its size is seen from the side: too little of it can be painted."""
+"""A face whose eyes are closer than this share of its size is seen from the side: too little to paint."""
 
 
 class Rejected(Exception):
@@ -46,7 +45,7 @@ def find_portraits(folder: Path, exclude: set[str]) -> list[Path]:
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise UserError(f"{folder}: holds two pictures named {twice[0]!r}; give them different names")
     if unknown := sorted(exclude - set(stems)):
-        raise UserError(f"--exclude {unknown[0]}: {folder} holds no picture of that name (without its suffix)")
+        raise UserError(f"--exclude {unknown[0]}: {folder} holds no picture of that stem")
     kept = [file for file in files if file.stem not in exclude]
     if not kept:
         raise UserError(f"{folder}: holds no portraits ({', '.join(sorted(PICTURE_SUFFIXES))})")
@@ -92,7 +91,7 @@ def _write(file: Path, data: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
     part.write_bytes(data)
-    os.replace(part, file)
+    part.replace(file)
 
 
 def random_looks(count: int, seed: int) -> Iterator[Recipe]:
@@ -106,9 +105,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m dda.training.author", description=__doc__)
     parser.add_argument("portraits", type=Path, metavar="PORTRAITS_DIR")
     parser.add_argument("out", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--random-looks", type=int, default=0, metavar="N", help="also paint N looks drawn at random")
+    parser.add_argument("--random-looks", type=int, default=0, metavar="N", help="also paint N random looks")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the random looks (default: 0)")
-    parser.add_argument("--exclude", nargs="+", default=[], metavar="NAME", help="portraits to leave out, by file stem")
+    parser.add_argument(
+        "--exclude", nargs="+", default=[], metavar="NAME", help="stems of portraits to leave out"
+    )
     options = parser.parse_args(arguments)
     try:
         _run(options)

@@ -1,4 +1,4 @@
-"""The face on which a makeup artist works: its window of the picture in OKLab, its masks, landmarks and skin tone."""
+"""The face a makeup artist works on: a window of the picture in OKLab, masks, landmarks and skin tone."""
 
 import math
 
@@ -22,8 +22,8 @@ _COARSE = 4
 class Canvas:
     """Everything that a layer of makeup needs to know, and the picture so far.
 
-    ``lab`` (h, w, 3) is the window being painted, ``bare`` the same before makeup, ``points`` (468, 2) landmarks in
-    the window's pixels, ``unit`` a hundredth of the distance between the eyes, ``skin`` the face's own colour (3,).
+    ``lab`` (h, w, 3) is the window being painted, ``bare`` the same before makeup, ``points`` (468, 2) the
+    landmarks in its pixels, ``unit`` a hundredth of the eyes' distance, ``skin`` the face's colour (3,).
     """
 
     def __init__(self, image: np.ndarray, regions: Regions) -> None:
@@ -58,7 +58,7 @@ class Canvas:
         return result
 
     def adapted(self, pigment: Pigment, share: float) -> np.ndarray:
-        """A pigment (3,) as it looks on this face: deeper for deeper skin (by the power ``share``), in the skin's light."""
+        """A pigment (3,) on this face: in its light, and deeper for deeper skin by the power ``share``."""
         colour = pigment.lab
         depth = self.skin[0] / MEDIUM_SKIN
         colour *= depth ** np.array([share, share / 2, share / 2], np.float32)
@@ -66,10 +66,13 @@ class Canvas:
         colour[1:] += 0.4 * colour[0] * cast
         return colour
 
-    def cover(self, pigment: np.ndarray, alpha: np.ndarray, ground: np.ndarray | float, at: tuple[slice, slice]) -> None:
-        """Lay an opaque paint on the part ``at``; the shading of the ground (of lightness ``ground``) shows on it."""
+    def cover(
+        self, pigment: np.ndarray, alpha: np.ndarray, ground: np.ndarray | float, at: tuple[slice, slice]
+    ) -> None:
+        """Lay an opaque paint on the part ``at``; what lies below shades it, relative to ``ground``."""
         shading = np.clip(self.lab[at][..., 0] / ground, 0, 1.7)[..., None]
-        colouring = np.where(shading < 1, shading, 1 + 0.3 * (shading - 1))  # shine has the light's colour, not the paint's
+        # Shine has the light's colour, not the paint's.
+        colouring = np.where(shading < 1, shading, 1 + 0.3 * (shading - 1))
         paint = np.concatenate([shading * pigment[0], colouring * pigment[1:]], -1)
         self.lab[at] += alpha[..., None] * (paint - self.lab[at])
 
@@ -79,7 +82,7 @@ class Canvas:
         self.lab[..., 1:] += (alpha * light)[..., None] * pigment[1:]
 
     def shade(self, alpha: np.ndarray, warmth: float = 0.0) -> None:
-        """Less light, but where the picture is burnt out: L times 1 - alpha, the colours ``warmth`` less so."""
+        """Less light, except where burnt out: L times 1 - alpha, the colours ``warmth`` less so."""
         alpha = alpha * (1 - ramp(self.lab[..., 0], 0.88, 0.97))
         self.lab[..., 0] *= 1 - alpha
         self.lab[..., 1:] *= 1 - (1 - warmth) * alpha[..., None]
@@ -131,7 +134,7 @@ def pixel_centres(at: tuple[slice, slice]) -> np.ndarray:
 
 
 def distance_to_line(at: np.ndarray, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance (...) of points (..., 2) from a line through ``line`` (N, 2), and where the nearest point is, in [0, 1]."""
+    """Distance (...) of points (..., 2) from the line through ``line`` (N, 2), and place on it in [0, 1]."""
     x, y = at[..., 0].astype(np.float32), at[..., 1].astype(np.float32)
     lengths = np.hypot(*np.diff(line, axis=0).T) + 1e-6
     nearest, place = np.full(x.shape, np.inf, np.float32), np.zeros(x.shape, np.float32)

@@ -9,7 +9,7 @@ from dda.faces.mesh import EYE_OUTLINES
 from dda.training.canvas import Canvas, distance_to_line, pixel_centres, ramp
 from dda.training.recipes import Liner, Shadow
 
-# From the inner to the outer corner, image-left eye first: places in the eye's outline, and lower edges of the brows.
+# Inner to outer corner, image-left eye first: places in the eye's outline, lower edges of the brows.
 UPPER_LIDS = ((8, 9, 10, 11, 12, 13, 14, 15, 0), (0, 15, 14, 13, 12, 11, 10, 9, 8))
 LOWER_LIDS = ((8, 7, 6, 5, 4, 3, 2, 1, 0), (0, 1, 2, 3, 4, 5, 6, 7, 8))
 BROW_EDGES = ((55, 65, 52, 53, 46), (285, 295, 282, 283, 276))
@@ -22,10 +22,11 @@ LINE_POINTS = 25
 class Eye:
     """One eye on the canvas.
 
-    ``upper`` and ``lower`` (N, 2) are its lash lines from the inner to the outer corner, ``width`` pixels between the
-    corners as seen from the front. On the part ``at``: ``x`` runs from 0 at the inner to 1 at the outer corner, ``up``
-    from 0 at the upper lash line to 1 at the brow, ``down`` from 0 at the lower lash line in eye widths.
-    ``facing`` in [0, 1] is small for an eye turned away, ``paintable`` is where makeup may go.
+    ``upper`` and ``lower`` (N, 2) are its lash lines from the inner to the outer corner, ``width`` the pixels
+    between the corners as seen from the front. On the part ``at``: ``x`` runs from 0 at the inner to 1 at the
+    outer corner, ``up`` from 0 at the upper lash line to 1 at the brow, ``down`` in eye widths from 0 at the
+    lower lash line. ``paintable`` is how far makeup may go (less on an eye turned away), ``ground`` the lid's
+    lightness.
     """
 
     upper: np.ndarray
@@ -35,7 +36,6 @@ class Eye:
     x: np.ndarray
     up: np.ndarray
     down: np.ndarray
-    facing: float
     paintable: np.ndarray
     ground: float
 
@@ -74,11 +74,11 @@ def _find_eye(canvas: Canvas, side: int, width: float, other_width: float) -> Ey
     gap = np.maximum(top - lid, 0.12)
     facing = canvas.facing(EYE_PATCHES[side]) * float(ramp(width / other_width, 0.35, 0.75))
     front_width = max(width, 0.85 * min(other_width, 60 * canvas.unit))
-    paintable = (canvas.masks["eyes"] + canvas.masks["skin"])[at]
+    paintable = facing * (canvas.masks["eyes"] + canvas.masks["skin"])[at]
     sure = (canvas.masks["eyes"][at] > 0.7) & (y > lid + 0.06)
     ground = float(np.median(canvas.bare[at][sure][:, 0])) if sure.any() else float(canvas.skin[0])
     down = (bottom - y) * width / front_width
-    return Eye(upper, lower, front_width, at, x, (y - lid) / gap, down, facing, paintable, ground)
+    return Eye(upper, lower, front_width, at, x, (y - lid) / gap, down, paintable, ground)
 
 
 def _smooth(points: np.ndarray) -> np.ndarray:
@@ -95,50 +95,51 @@ def _height(x: np.ndarray, line_x: np.ndarray, line_y: np.ndarray) -> np.ndarray
 
 
 def _shadow(canvas: Canvas, eye: Eye, shadow: Shadow) -> None:
-    """Colour on the lid that fades to the brow and the temple, deeper in the fold, with a share under the eye."""
+    """Colour on the lid, fading to brow and temple, deeper in the fold, with a share under the eye."""
     x, up = eye.x, eye.up - 0.5 * np.clip(eye.x - 1, 0, 1)  # the wing climbs
     along = ramp(x, -0.12, 0.22) * (1 - ramp(x, 0.9, 1.15 + shadow.wing))
-    reach = shadow.reach * (1 - 0.6 * np.minimum(((x - 0.62) / 0.75) ** 2, 1))  # highest over the outer iris, rounded
+    # Highest over the outer half of the iris, rounded to both sides.
+    reach = shadow.reach * (1 - 0.6 * np.minimum(((x - 0.62) / 0.75) ** 2, 1))
     lid = ramp(up, -0.12, 0.0) * (1 - ramp(up / reach, 0.25, 1.0)) * along
     under = ramp(eye.down, -0.06, 0.0) * np.exp(-((np.maximum(eye.down, 0) / 0.09) ** 2))
     under *= ramp(x, 0.0, 0.5) * (1 - ramp(x, 1.0, 1.08 + 0.6 * shadow.wing))
-    alpha = shadow.coverage * np.maximum(lid, shadow.lower * under) * eye.paintable * eye.facing
+    alpha = shadow.coverage * np.maximum(lid, shadow.lower * under) * eye.paintable
     pigment = canvas.adapted(shadow.colour, 0.8)
     pigment = pigment * min(1.0, 0.96 * eye.ground / pigment[0])
     canvas.cover(pigment, alpha, eye.ground, eye.at)
     fold = np.exp(-(((up - 0.38 * shadow.reach - 0.1) / 0.22) ** 2)) * ramp(x, 0.25, 0.85) * along
-    canvas.lab[eye.at] *= 1 - (0.3 * shadow.crease * shadow.coverage * fold * eye.paintable * eye.facing)[..., None]
+    canvas.lab[eye.at] *= 1 - (0.3 * shadow.crease * shadow.coverage * fold * eye.paintable)[..., None]
     middle = np.exp(-(((x - 0.45) / 0.22) ** 2) - ((up - 0.15) / 0.15) ** 2)
-    gleam = 0.25 * shadow.shimmer * middle * eye.paintable * eye.facing
+    gleam = 0.25 * shadow.shimmer * middle * eye.paintable
     canvas.lab[eye.at] *= 1 + gleam[..., None] * np.clip(1.2 - canvas.lab[eye.at][..., :1], 0, 1)
 
 
 def _liner(canvas: Canvas, eye: Eye, liner: Liner) -> None:
-    """A line along the lashes, thin at the inner corner, with its wing; the lashes' darkness; a soft line below."""
+    """A line along the lashes, thin at the inner corner, with its wing; darker lashes; a soft line below."""
     at, width = pixel_centres(eye.at), eye.width
     pigment = canvas.adapted(liner.colour, 0.3)
     if liner.lashes:
         away, place = distance_to_line(at, eye.upper)
         lashes = np.exp(-((away / (0.05 * width)) ** 2)) * ramp(place, 0.05, 0.5) * (eye.up > -0.3)
-        canvas.lab[eye.at] *= 1 - (0.4 * liner.lashes * lashes * eye.paintable * eye.facing)[..., None]
+        canvas.lab[eye.at] *= 1 - (0.4 * liner.lashes * lashes * eye.paintable)[..., None]
     if not liner.coverage:
         return
     line, ends = _with_wing(eye, liner)
     away, place = distance_to_line(at, line)
     thickness = liner.thickness * width * np.interp(place, [0, 0.5 * ends, ends, 1], [0.25, 0.7, 1.0, 0.0])
     drawn = np.clip((thickness - away) / 1.2 + 0.5, 0, 1) * ramp(place, 0.0, 0.12)
-    canvas.cover(pigment, liner.coverage * drawn * eye.paintable * eye.facing, canvas.skin[0], eye.at)
+    canvas.cover(pigment, liner.coverage * drawn * eye.paintable, canvas.skin[0], eye.at)
     if liner.lower:
         away, place = distance_to_line(at, eye.lower)
         soft = np.exp(-((away / (0.035 * width)) ** 2)) * ramp(place, 0.2, 0.9)
         canvas.cover(
-            pigment, 0.8 * liner.lower * liner.coverage * soft * eye.paintable * eye.facing, canvas.skin[0], eye.at
+            pigment, 0.8 * liner.lower * liner.coverage * soft * eye.paintable, canvas.skin[0], eye.at
         )
 
 
 def _with_wing(eye: Eye, liner: Liner) -> tuple[np.ndarray, float]:
     """The upper lash line with its wing, and the place in [0, 1] where the wing starts."""
-    if liner.wing == 0 or eye.facing < 0.5:
+    if liner.wing == 0 or eye.paintable.max() < 0.5:
         return eye.upper, 0.85
     axis = (eye.upper[-1] - eye.upper[0]) / np.hypot(*(eye.upper[-1] - eye.upper[0]))
     upward = np.array([axis[1], -axis[0]])
@@ -147,7 +148,8 @@ def _with_wing(eye: Eye, liner: Liner) -> tuple[np.ndarray, float]:
     # The line leaves the lashes before they dip into the corner and swings out in one curve.
     lash = eye.upper[: round(0.86 * LINE_POINTS)]
     tip = eye.upper[-1] + liner.wing * eye.width * (axis + liner.lift * upward) / np.hypot(1, liner.lift)
-    turn = lash[-1] + 0.5 * np.hypot(*(eye.upper[-1] - lash[-1])) * (lash[-1] - lash[-3]) / np.hypot(*(lash[-1] - lash[-3]))
+    ahead = (lash[-1] - lash[-3]) / np.hypot(*(lash[-1] - lash[-3]))
+    turn = lash[-1] + 0.5 * np.hypot(*(eye.upper[-1] - lash[-1])) * ahead
     t = np.linspace(0, 1, 8)[1:, None]
     line = np.concatenate([lash, (1 - t) ** 2 * lash[-1] + 2 * t * (1 - t) * turn + t**2 * tip])
     lengths = np.hypot(*np.diff(line, axis=0).T)

@@ -17,6 +17,8 @@ import yaml
 
 from dda.config import UserError
 
+Range = tuple[float, float]
+
 
 def _number(default: float, low: float, high: float) -> Any:
     """A field for a number within [``low``, ``high``]."""
@@ -40,12 +42,13 @@ class Pigment:
     def lab(self) -> np.ndarray:
         """The colour as OKLab (3,)."""
         angle = math.radians(self.hue)
-        return np.array([self.lightness, self.chroma * math.cos(angle), self.chroma * math.sin(angle)], np.float32)
+        a, b = self.chroma * math.cos(angle), self.chroma * math.sin(angle)
+        return np.array([self.lightness, a, b], np.float32)
 
 
 @dataclass(frozen=True)
 class Foundation:
-    """``evenness`` takes blotches out and leaves pores; ``brighten`` lifts the skin; ``dew`` strengthens its glow."""
+    """``evenness`` takes out blotches, not pores; ``brighten`` lifts the skin; ``dew`` adds to its glow."""
 
     evenness: float = _amount()
     brighten: float = _amount(0.2)
@@ -54,7 +57,7 @@ class Foundation:
 
 @dataclass(frozen=True)
 class Blush:
-    """Cheek colour at ``coverage``; ``placement`` 0 is along the cheekbone, 1 on the apples; ``lift`` moves it up."""
+    """Cheek colour: ``placement`` is 0 along the cheekbone and 1 on the apples; ``lift`` moves it up."""
 
     colour: Pigment = field(default_factory=Pigment)
     coverage: float = _amount()
@@ -73,10 +76,10 @@ class Sculpt:
 
 @dataclass(frozen=True)
 class Shadow:
-    """Eye shadow: ``reach`` is its height as a share of lash line to brow, ``wing`` its length past the outer corner.
+    """Eye shadow: ``reach`` is its height from lash line to brow, ``wing`` its length past the outer corner.
 
-    ``crease`` deepens the fold and the outer corner, ``lower`` is its share under the eye, ``shimmer`` lights the
-    middle of the lid.
+    ``crease`` deepens the fold and the outer corner, ``lower`` is its share under the eye, ``shimmer`` lights
+    the middle of the lid.
     """
 
     colour: Pigment = field(default_factory=Pigment)
@@ -90,7 +93,7 @@ class Shadow:
 
 @dataclass(frozen=True)
 class Liner:
-    """Eyeliner: ``thickness`` and ``wing`` in eye widths, ``lift`` the wing's slope, ``lower`` its share below."""
+    """Liner: ``thickness`` and ``wing`` in eye widths, ``lift`` its slope, ``lower`` the share below."""
 
     colour: Pigment = field(default_factory=lambda: Pigment(50.0, 0.01, 0.2))
     coverage: float = _amount()
@@ -103,7 +106,7 @@ class Liner:
 
 @dataclass(frozen=True)
 class Brows:
-    """``fill`` closes the gaps between the hairs in their own hue, ``darken`` deepens them, ``straight`` flattens."""
+    """``fill`` closes gaps between hairs, ``darken`` deepens them, ``straight`` flattens the arch."""
 
     fill: float = _amount()
     darken: float = _amount()
@@ -139,7 +142,7 @@ def load_recipe(path: Path) -> Recipe:
     """Read a recipe from YAML.
 
     Raises:
-        UserError: unreadable, no YAML, or a key, value or range that no recipe has; names the file and the key.
+        UserError: unreadable, no YAML, or a key or value that no recipe has; names the file and the key.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -190,7 +193,7 @@ def _brief(value: object) -> str:
 
 
 def random_recipe(rng: np.random.Generator, name: str = "Random look") -> Recipe:
-    """A look drawn at random: each product present or not, its colour and amount anywhere within good taste."""
+    """A look drawn at random: each product present or not, its colour and amount within good taste."""
 
     def uniform(low: float, high: float) -> float:
         return float(rng.uniform(low, high))
@@ -199,8 +202,8 @@ def random_recipe(rng: np.random.Generator, name: str = "Random look") -> Recipe
         amount = uniform(low, high)
         return amount if rng.random() < chance else 0.0
 
-    def colour(hues: tuple[float, float], chroma: tuple[float, float], lightness: tuple[float, float]) -> Pigment:
-        return Pigment(uniform(*hues) % 360, uniform(*chroma), uniform(*lightness))
+    def colour(hue: Range, chroma: Range, lightness: Range) -> Pigment:
+        return Pigment(uniform(*hue) % 360, uniform(*chroma), uniform(*lightness))
 
     warm = colour((-15, 75), (0.02, 0.12), (0.3, 0.75))
     smoke = colour((0, 360), (0.0, 0.03), (0.25, 0.5))

@@ -1,0 +1,194 @@
+"""What several test files share; what takes long to make is made once a session."""
+
+import importlib
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from PIL import Image, ImageEnhance, ImageOps
+
+from dda.commandline import launch
+from dda.faces.dataset import FaceDataset, open_dataset
+from dda.faces.mesh import FaceDetector
+from dda.faces.prepare import PreparedFace, prepare
+from dda.images import read_image, to_tensor, to_uint8
+from dda.models.checkpoint import load_compact
+from dda.models.compact import CompactAmplifier, CompactResidualModel
+from dda.models.rdm import compose
+
+ROOT = Path(__file__).parents[1]
+STYLES = ("Natural makeup", "Glamorous makeup", "Smokey eyes", "Red lip makeup", "Korean makeup")
+
+
+@pytest.fixture(scope="session")
+def detector() -> FaceDetector:
+    return FaceDetector()
+
+
+@pytest.fixture(scope="session")
+def demo() -> FaceDataset:
+    return open_dataset(OmegaConf.create({"name": "demo", "root": None, "align": "ffhq"}))
+
+
+@pytest.fixture(scope="session")
+def astronaut(demo: FaceDataset) -> np.ndarray:
+    """A woman who smiles with her mouth open, head upright, (512, 512, 3)."""
+    return demo.load("astronaut.png")
+
+
+@pytest.fixture(scope="session")
+def hopper(demo: FaceDataset) -> np.ndarray:
+    """A woman with glasses and a cap, head turned a little, (606, 512, 3)."""
+    return demo.load("grace_hopper.jpg")
+
+
+@pytest.fixture(scope="session")
+def portraits(demo: FaceDataset, detector: FaceDetector) -> list[PreparedFace]:
+    """The two demo faces, ready to paint."""
+    faces = [face for path in demo.paths for face in prepare(demo, path, detector, "largest")]
+    return [face for face in faces if isinstance(face, PreparedFace)]
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model of five styles, small enough to run in milliseconds; each style paints something else."""
+    torch.manual_seed(0)
+    model = CompactResidualModel(styles=STYLES, channels=(8, 8), style_dim=4)
+    folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_checkpoint: Path) -> CompactAmplifier:
+    return CompactAmplifier(load_compact(tiny_checkpoint), 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory, astronaut: np.ndarray, hopper: np.ndarray) -> Path:
+    """A tree of nine usable photos and three that are not: no face, cut short, no picture at all."""
+    root = tmp_path_factory.mktemp("photos")
+    (root / "사진 (1)").mkdir()
+    (root / "bad").mkdir()
+    woman, admiral = Image.fromarray(astronaut), Image.fromarray(hopper)
+    pictures = {
+        "astronaut.png": woman,
+        "astronaut_flipped.png": ImageOps.mirror(woman),
+        "astronaut_bright.jpg": ImageEnhance.Brightness(woman).enhance(1.3),
+        "사진 (1)/astronaut_crop.png": woman.crop((60, 0, 420, 360)),
+        "사진 (1)/astronaut_dark.png": ImageEnhance.Brightness(woman).enhance(0.6),
+        "hopper.jpg": admiral,
+        "hopper_flipped.png": ImageOps.mirror(admiral),
+        "hopper_crop.png": admiral.crop((60, 0, 480, 480)),
+        "hopper_grey.png": ImageOps.grayscale(admiral),
+        "bad/coffee.png": Image.fromarray(_skimage("coffee.png")),
+    }
+    for name, picture in pictures.items():
+        picture.save(root / name)
+    whole = (root / "hopper.jpg").read_bytes()
+    (root / "bad" / "cut_short.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "bad" / "letter.jpg").write_text("Dear reader, this is no picture.")
+    return root
+
+
+USABLE_PHOTOS, UNUSABLE_PHOTOS = 9, 3
+
+
+def _skimage(name: str) -> np.ndarray:
+    from skimage import data
+
+    return read_image(Path(data.__file__).parent / name)
+
+
+@pytest.fixture(scope="session")
+def pairs_root(tmp_path_factory: pytest.TempPathFactory, portraits: list[PreparedFace]) -> Path:
+    """Two seed pairs of one style: the astronaut, and she in the mirror, with red lips."""
+    root = tmp_path_factory.mktemp("pairs")
+    for side in ("source", "target"):
+        (root / "Tinted lips" / side).mkdir(parents=True)
+    face = portraits[0]
+    source = to_tensor(face.source)[None]
+    masks = torch.from_numpy(face.regions.masks)[None]
+    tint = (torch.tensor([0.75, 0.1, 0.2])[:, None, None] - source) * 0.5
+    target = to_uint8(compose(source, masks, tint, torch.tensor([[0.0, 1.0, 0.0, 0.0]]))[0])
+    for side, picture in (("source", face.source), ("target", target)):
+        image = Image.fromarray(picture)
+        image.save(root / "Tinted lips" / side / "plain.png")
+        ImageOps.mirror(image).save(root / "Tinted lips" / side / "mirrored.png")
+    return root
+
+
+# --- Running the project --------------------------------------------------------------------------------
+
+
+def _command(script: str, arguments: tuple[str, ...]) -> list[str]:
+    return [sys.executable, str(ROOT / script), "logger=none", *arguments]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1", "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.Popen[str]]:
+    """``start("run_amplify.py", "batch_size=4", ...)``: a process of its own, not waited for."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")  # not the repository: only the arguments say where to write
+
+    def begin(script: str, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            _command(script, arguments), cwd=elsewhere, env=_environment(), text=True, encoding="utf-8",
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def finish(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As ``start``, waited for."""
+
+    def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        process = start(script, *arguments)
+        out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """As ``finish``, inside this process, which has loaded its libraries already; raises what the script raises."""
+    root, handlers = logging.getLogger(), list(logging.getLogger().handlers)
+    level = root.level
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.syspath_prepend(ROOT)
+
+    def run(script: str, *arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", _command(script, arguments)[1:])
+        try:
+            launch(importlib.import_module(script.removesuffix(".py")).main)
+        finally:
+            HydraConfig.instance().cfg = None
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def snapshot() -> Callable[[Path], dict[str, bytes | None]]:
+    """All that a folder holds: file contents by relative path, None for a folder."""
+
+    def take(folder: Path) -> dict[str, bytes | None]:
+        found = sorted(folder.rglob("*"))
+        return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in found}
+
+    return take

@@ -1,0 +1,59 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dda.mistakes import UserError
+from dda.settings import SETTINGS, claim
+
+BEGUN = {"seed": 0, "strength": {"makeup": 1.0, "eyes": 0.5}, "style": "은은한", "num": None, "sizes": (8, 8)}
+
+
+def test_a_new_run_keeps_its_settings_as_json(tmp_path: Path) -> None:
+    claim(tmp_path / "deep" / "run", BEGUN)
+    text = (tmp_path / "deep" / "run" / SETTINGS).read_text(encoding="utf-8")
+    assert json.loads(text) == BEGUN | {"sizes": [8, 8]}
+    assert "은은한" in text  # a person can read it
+
+
+def test_the_same_settings_in_another_order_are_the_same(tmp_path: Path) -> None:
+    claim(tmp_path, BEGUN)
+    before = (tmp_path / SETTINGS).stat()
+    claim(tmp_path, dict(reversed(BEGUN.items())) | {"strength": {"eyes": 0.5, "makeup": 1.0}})
+    after = (tmp_path / SETTINGS).stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seed": 1}, "seed: is 1 now, but .* was begun with 0"),
+        ({"strength": {"makeup": 1.0, "eyes": 0.6}}, "strength: is .*0.6.* begun with .*0.5"),
+        ({"style": "짙은"}, "style: is \"짙은\" now, but .* \"은은한\""),
+        ({"num": 4}, "num: is 4 now, but .* begun with null"),
+        ({"added": True}, "added: is true now, but .* begun with null"),
+    ],
+)
+def test_other_settings_are_refused_by_name_and_change_nothing(
+    change: dict[str, object], says: str, tmp_path: Path, snapshot: Callable[[Path], dict[str, bytes | None]]
+) -> None:
+    claim(tmp_path, BEGUN)
+    before = snapshot(tmp_path)
+    with pytest.raises(UserError, match=says) as caught:
+        claim(tmp_path, BEGUN | change)
+    assert "another run_name" in str(caught.value) and "\n" not in str(caught.value)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_setting_that_is_gone_is_a_difference(tmp_path: Path) -> None:
+    claim(tmp_path, BEGUN)
+    with pytest.raises(UserError, match="seed: is null now"):
+        claim(tmp_path, {key: value for key, value in BEGUN.items() if key != "seed"})
+
+
+def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
+    claim(tmp_path, {"styles": ["x" * 1000]})
+    with pytest.raises(UserError) as caught:
+        claim(tmp_path, {"styles": ["y" * 1000]})
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
