@@ -25,12 +25,17 @@ class Amplifier(Protocol):
     """What amplification asks of a model; see :class:`dda.models.compact.CompactAmplifier`."""
 
     device: torch.device
-    noise_shape: tuple[int, ...]
+    noise_shape: tuple[int, int, int]
 
     def gains(self) -> torch.Tensor: ...
 
     def residuals(
-        self, source: torch.Tensor, masks: torch.Tensor, faces: Sequence[Face], styles: Sequence[Style], noise: torch.Tensor
+        self,
+        source: torch.Tensor,
+        masks: torch.Tensor,
+        faces: Sequence[Face],
+        styles: Sequence[Style],
+        noise: torch.Tensor,
     ) -> torch.Tensor: ...
 
 
@@ -163,7 +168,9 @@ class Amplification:
                     faces = [error]
                 for pair in group:
                     for index, face in enumerate(faces):
-                        yield Outcome(_unusable(pair, index, face)) if isinstance(face, SourceError) else _Job(pair, face)
+                        yield (
+                            Outcome(_unusable(pair, index, face)) if isinstance(face, SourceError) else _Job(pair, face)
+                        )
         finally:
             for _, future in ahead:
                 future.cancel()

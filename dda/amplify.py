@@ -13,7 +13,15 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from dda.amplification import Amplification, Outcome, Strength
@@ -27,9 +35,9 @@ from dda.models.checkpoint import load_compact, weights_digest
 from dda.models.compact import CompactAmplifier
 from dda.pairs.journal import Journal, PairRow, read_journal
 from dda.pairs.plan import Plan, PlannedPair, ShardPlan, make_plan
-from dda.settings import claim
 from dda.pairs.writer import PairWriter
 from dda.report import samples_from_manifest, summary_table
+from dda.settings import claim
 from dda.styles import REGIONS, Style, resolve_styles
 from dda.tracking import Tracker, open_tracker
 
@@ -87,7 +95,9 @@ def _settings(cfg: DictConfig, plan: Plan, styles: dict[str, Style], device: tor
     return {
         "dataset": {"name": cfg.dataset.name, "align": cfg.dataset.align},
         "dataset.root": f"{len(plan.faces)} pictures",
-        "style_set.styles": {s.name: {"regions": dict(s.regions), "strength": dict(s.strength)} for s in styles.values()},
+        "style_set.styles": {
+            s.name: {"regions": dict(s.regions), "strength": dict(s.strength)} for s in styles.values()
+        },
         "style_assignment": cfg.style_assignment,
         "seed": cfg.seed,
         "faces": cfg.faces,
@@ -108,36 +118,33 @@ def _make_missing(
     """Make the pairs that the journal lacks; returns how many were made."""
     writer = PairWriter(run.folder, cfg.shard.index)
     tried = {row.place for row in journal.rows if row.status != "failed" and (not row.name or writer.exists(row.name))}
-    pairs = [pair for pair in shard.pairs if pair.place not in tried]
-    made = 0
+    counts = Counter(row.status for row in journal.rows if row.place in tried)
+    before = counts["ok"]
+    began = time.monotonic()
     with _progress() as progress:
-        task = progress.add_task("amplify", total=None)
+        task = progress.add_task("amplify")
         # Failed pairs leave the run short: the next round takes their replacements.
-        while pairs:
-            have = sum(row.status == "ok" and row.place in tried for row in journal.rows)
-            wanted = None if cfg.num_pairs is None else shard.quota - have
+        while pairs := [pair for pair in shard.pairs if pair.place not in tried]:
+            wanted = None if cfg.num_pairs is None else shard.quota - counts["ok"]
             if wanted is not None and wanted <= 0:
                 break
             outcomes = amplification(pairs, wanted)
-            progress.update(task, total=made + len(outcomes))
+            total = counts["ok"] - before + len(outcomes)
             for rows in _written(outcomes, writer, cfg.batch_size, cfg.batch.workers):
                 journal.append(rows)
                 tried.update(row.place for row in rows)
-                made += sum(row.status == "ok" for row in rows)
-                skipped = len(rows) - sum(row.status == "ok" for row in rows)
-                if wanted is None and skipped:
-                    progress.update(task, total=progress.tasks[task].total - skipped)
-                progress.update(task, completed=made)
-                counts = Counter(row.status for row in journal.rows)
-                speed = progress.tasks[task].speed or 0.0
+                new = Counter(row.status for row in rows)
+                counts += new
+                if wanted is None:
+                    total -= new["rejected"] + new["failed"]
+                made = counts["ok"] - before
+                progress.update(task, completed=made, total=total)
+                speed = made / (time.monotonic() - began)
                 tracker.log({"pairs_per_second": speed, **counts}, step=counts["ok"])
-            pairs = [pair for pair in pairs if pair.place not in tried]
-    return made
+    return counts["ok"] - before
 
 
-def _written(
-    outcomes: Iterable[Outcome], writer: PairWriter, batch_size: int, workers: int
-) -> Iterator[list[PairRow]]:
+def _written(outcomes: Iterable[Outcome], writer: PairWriter, batch_size: int, workers: int) -> Iterator[list[PairRow]]:
     """Rows of outcomes whose pictures are on the disk, place by place; writing runs beside the model."""
     with ThreadPoolExecutor(workers, thread_name_prefix="write") as pool:
         waiting: deque[tuple[list[Outcome], list[Future[PairRow]]]] = deque()
@@ -195,7 +202,9 @@ def _close(run: Run, rows: list[PairRow], made: int, seconds: float, tracker: Tr
 def _judge(cfg: DictConfig, run: Run, rows: list[PairRow]) -> None:
     counts = Counter(row.status for row in rows)
     if not counts["ok"]:
-        raise UserError(f"no pair was made: none of {len(rows)} could be; the reasons are in {run.folder}/journal-*.jsonl")
+        raise UserError(
+            f"no pair was made: none of {len(rows)} could be; the reasons are in {run.folder}/journal-*.jsonl"
+        )
     share = counts["failed"] / len(rows)
     if share > cfg.failure_budget:
         raise UserError(

@@ -68,9 +68,7 @@ def _run_folder(outputs: str, task: str, run_name: str) -> str:
         written = {run: last_written(run) for run in runs.glob("[!.]*")}
         newest = max(written, key=lambda run: (written[run], run.name), default=None)
         if newest is None or not written[newest]:
-            raise UserError(
-                f"run_name=latest: there is no run in {runs} yet; leave run_name out to start one"
-            )
+            raise UserError(f"run_name=latest: there is no run in {runs} yet; leave run_name out to start one")
         return str(newest)
     if not re.fullmatch(r"[^./\\\0][^/\\\0]*", run_name) or len(run_name.encode()) > 255:
         raise UserError(
@@ -213,6 +211,4 @@ def _check_device(device: str) -> None:
     found = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     found += ["mps"] if torch.backends.mps.is_available() else []
     if device not in found and not (device == "cuda" and torch.cuda.is_available()):
-        raise UserError(
-            f"device={device}: not on this machine; use one of {', '.join(['auto', 'cpu', *found])}"
-        )
+        raise UserError(f"device={device}: not on this machine; use one of {', '.join(['auto', 'cpu', *found])}")

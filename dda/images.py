@@ -82,9 +82,7 @@ def read_image(path: Path) -> np.ndarray:
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
     """uint8 (H, W, 3) to float32 (3, H, W) in [0, 1]."""
-    return torch.from_numpy(
-        np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
-    )
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255))
 
 
 def to_uint8(image: torch.Tensor) -> np.ndarray:
@@ -173,9 +171,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if ImageCms.getProfileDescription(embedded).startswith("sRGB"):
             return image.convert("RGB")
-        converted = ImageCms.profileToProfile(
-            image, embedded, ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
+        converted = ImageCms.profileToProfile(image, embedded, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (
         ImageCms.PyCMSError,
         OSError,

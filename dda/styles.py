@@ -27,16 +27,12 @@ def resolve_styles(style_set: Mapping[str, Any], checkpoint_styles: Sequence[str
     """
     entries = style_set["styles"]
     if not entries:
-        return [
-            _make_style(f"checkpoint.{name}", {"name": name}, checkpoint_styles) for name in checkpoint_styles
-        ]
+        return [_make_style(f"checkpoint.{name}", {"name": name}, checkpoint_styles) for name in checkpoint_styles]
     styles = [_make_style(slug, entry, checkpoint_styles) for slug, entry in entries.items()]
     names = [style.name for style in styles]
     for slug, name in zip(entries, names, strict=True):
         if names.count(name) > 1:
-            raise UserError(
-                f"style_set.styles.{slug}.name={name}: two styles have this name; rename one of them"
-            )
+            raise UserError(f"style_set.styles.{slug}.name={name}: two styles have this name; rename one of them")
     return styles
 
 

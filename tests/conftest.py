@@ -46,7 +46,7 @@ def astronaut(demo: FaceDataset) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def hopper(demo: FaceDataset) -> np.ndarray:
-    """A woman with glasses and a cap, head turned a little, (606, 512, 3)."""
+    """A woman with glasses and a cap, head turned a little, (600, 512, 3)."""
     return demo.load("grace_hopper.jpg")
 
 

@@ -6,7 +6,16 @@ import torch
 
 from dda.seeds import pair_noise, pair_seed
 
-KEYS = [(0, "aa", 0), (1, "aa", 0), (0, "ab", 0), (0, "aa", 1), (11, "a", 0), (1, "1:a", 0), (1, "a", 11), (11, "a", 1)]
+KEYS = [
+    (0, "aa", 0),
+    (1, "aa", 0),
+    (0, "ab", 0),
+    (0, "aa", 1),
+    (11, "a", 0),
+    (1, "1:a", 0),
+    (1, "a", 11),
+    (11, "a", 1),
+]
 
 
 def test_each_part_of_the_key_counts() -> None:

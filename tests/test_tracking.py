@@ -147,9 +147,7 @@ def test_jobs_of_one_process_have_their_own_runs(tmp_path: Path) -> None:
 def test_hydra_overrides_and_choices_are_recorded(tmp_path: Path, run_dir: Path) -> None:
     (tmp_path / "conf" / "style_set").mkdir(parents=True)
     (tmp_path / "conf" / "style_set" / "natural.yaml").write_text("name: natural\n")
-    (tmp_path / "conf" / "amplify.yaml").write_text(
-        "defaults: [style_set: natural, _self_]\nseed: 0\ntags: []\n"
-    )
+    (tmp_path / "conf" / "amplify.yaml").write_text("defaults: [style_set: natural, _self_]\nseed: 0\ntags: []\n")
     with initialize_config_dir(str(tmp_path / "conf"), version_base="1.3"):
         composed = compose("amplify", overrides=["seed=3"], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
@@ -206,9 +204,7 @@ def test_an_outage_at_the_start_is_recorded_offline(
     assert (found["state"], found["summary"]["pairs_done"]) == ("finished", 4)
     (warning,) = warnings_in(caplog)
     assert "cannot be used online" in warning and "\n" not in warning
-    assert not [
-        path for path in run_dir.rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()
-    ]
+    assert not [path for path in run_dir.rglob("*") if path.is_file() and API_KEY.encode() in path.read_bytes()]
 
 
 def test_a_malformed_key_does_not_stop_the_run(

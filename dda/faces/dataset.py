@@ -74,9 +74,7 @@ class DemoDataset(FaceDataset):
         package, inside = DEMO_FILES[path]
         spec = importlib.util.find_spec(package)  # finds the package without importing it
         if spec is None or spec.origin is None or not (file := Path(spec.origin).parent / inside).is_file():
-            raise UserError(
-                f"dataset=demo: {package} lacks its {inside}: pip install --force-reinstall {package}"
-            )
+            raise UserError(f"dataset=demo: {package} lacks its {inside}: pip install --force-reinstall {package}")
         return file
 
 
@@ -98,9 +96,7 @@ def open_dataset(cfg: DatasetConfig) -> FaceDataset:
             )
         return FaceDataset("ffhq", root, _list_pictures(root), aligned=True)
     if cfg.root is None:
-        raise UserError(
-            "dataset.root is not set: dataset=folder needs dataset.root=DIR, a folder of pictures"
-        )
+        raise UserError("dataset.root is not set: dataset=folder needs dataset.root=DIR, a folder of pictures")
     root = Path(cfg.root).expanduser()
     return FaceDataset("folder", root, _list_pictures(root), aligned=cfg.align == "none")
 
@@ -125,9 +121,7 @@ def _list_pictures(root: Path) -> list[str]:
         raise UserError(f"dataset.root: cannot list {error.filename}: {error.strerror}") from error
     links = {path for path, is_link in files if is_link and not _leads_inside(root, path)}
     if links:
-        _log.warning(
-            "%s: %d symbolic links that lead out of the folder or nowhere are left out", root, len(links)
-        )
+        _log.warning("%s: %d symbolic links that lead out of the folder or nowhere are left out", root, len(links))
     paths = [path for path, _ in files if path not in links]
     if not paths:
         raise UserError(f"dataset.root: no pictures below {root}: looked for {' '.join(SUFFIXES)}")

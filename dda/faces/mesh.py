@@ -199,9 +199,7 @@ def _overlap(box: np.ndarray, other: np.ndarray) -> float:
     return inter / max(area - inter, 1e-9)
 
 
-def _upright_square(
-    centre: np.ndarray, left: np.ndarray, right: np.ndarray, side: float, size: int
-) -> np.ndarray:
+def _upright_square(centre: np.ndarray, left: np.ndarray, right: np.ndarray, side: float, size: int) -> np.ndarray:
     """Output-to-picture matrix of a square of ``side`` pixels whose x axis runs from ``left`` to ``right``."""
     x = (right - left) / max(float(np.hypot(*(right - left))), 1e-6) * side / 2
     y = np.array([-x[1], x[0]])

@@ -43,9 +43,7 @@ class PreparedFace:
     regions: Regions
 
 
-def prepare(
-    dataset: FaceDataset, path: str, detector: FaceDetector, faces: str
-) -> list[PreparedFace | SourceError]:
+def prepare(dataset: FaceDataset, path: str, detector: FaceDetector, faces: str) -> list[PreparedFace | SourceError]:
     """The faces of one picture that the policy ``faces`` (largest | all | reject) asks for, prepared or refused each.
 
     Raises:
@@ -80,7 +78,9 @@ def _square(image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     side = min(height, width)
     if side < MIN_SIDE:
-        raise SourceError("rejected", "align", f"too small: {width}x{height} pixels, at least {MIN_SIDE} a side are needed")
+        raise SourceError(
+            "rejected", "align", f"too small: {width}x{height} pixels, at least {MIN_SIDE} a side are needed"
+        )
     top, left = (height - side) // 2, (width - side) // 2
     return resize(image[top : top + side, left : left + side], (ALIGNED_SIZE, ALIGNED_SIZE))
 
@@ -95,11 +95,17 @@ def _prepare_face(image: np.ndarray, face: Face, index: int, aligned: bool) -> P
         side = round(scale_of(matrix) * ALIGNED_SIZE)
         if side < MIN_SIDE:
             raise SourceError(
-                "rejected", "align", f"too small: the face's crop is {side} pixels a side, at least {MIN_SIDE} are needed"
+                "rejected",
+                "align",
+                f"too small: the face's crop is {side} pixels a side, at least {MIN_SIDE} are needed",
             )
         source = resample(image, matrix, ALIGNED_SIZE, reflect=True)
         face = face.moved(invert(matrix))
     regions = mesh_regions(source, face)
     if regions.visible < MIN_VISIBLE:
-        raise SourceError("rejected", "parse", f"face hidden: {regions.visible:.0%} of it in sight, at least {MIN_VISIBLE:.0%} is needed")
+        raise SourceError(
+            "rejected",
+            "parse",
+            f"face hidden: {regions.visible:.0%} of it in sight, at least {MIN_VISIBLE:.0%} is needed",
+        )
     return PreparedFace(index, source, encode_png(source), content_hash(source), regions)

@@ -12,14 +12,33 @@ from PIL import Image, ImageDraw, ImageFilter
 from dda.faces.mesh import EYE_OUTLINES, Face
 from dda.styles import REGIONS
 
-FACE_OVAL = (
-    (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377)
-    + (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377) + (
+    152,
+    148,
+    176,
+    149,
+    150,
+    136,
+    172,
+    58,
+    132,
+    93,
+    234,
+    127,
+    162,
+    21,
+    54,
+    103,
+    67,
+    109,
 )
 LIPS_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 # Upper edge, then lower edge, both from the temple inwards.
-BROWS = (((70, 63, 105, 66, 107), (46, 53, 52, 65, 55)), ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285)))
+BROWS = (
+    ((70, 63, 105, 66, 107), (46, 53, 52, 65, 55)),
+    ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285)),
+)
 # Brow line, outer corner, cheek side of the lower lid, inner corner: all that eye makeup may reach.
 EYE_SURROUNDS = (
     (46, 53, 52, 65, 55, 193, 244, 233, 232, 231, 230, 229, 228, 31, 226, 35, 124),
@@ -205,7 +224,9 @@ def _robust_fit(basis: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.
         fit = np.linalg.solve(weighted.T @ basis + ridge * weight.sum(), weighted.T @ colours)
         error = colours - basis @ fit
         trusted = weight > 0.3
-        spread = np.maximum(1.5 * np.median(np.abs(error[trusted]), axis=0), SKIN_SPREAD) if trusted.any() else SKIN_SPREAD
+        spread = (
+            np.maximum(1.5 * np.median(np.abs(error[trusted]), axis=0), SKIN_SPREAD) if trusted.any() else SKIN_SPREAD
+        )
         weight = 1 / (1 + ((error / spread) ** 2).sum(1) / 4) ** 2
     return fit, spread
 

@@ -28,7 +28,11 @@ def load_compact(checkpoint: str | Path | None) -> CompactResidualModel:
     _check_kind(folder)
     try:
         model = CompactResidualModel.from_pretrained(
-            folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+            folder,
+            torch_dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
         )
     except Exception as error:  # diffusers and safetensors have no common class for a damaged file
         raise UserError(f"model.checkpoint={folder}: its weights cannot be loaded: {_one_line(error)}") from error
@@ -53,9 +57,13 @@ def _check_kind(folder: Path) -> None:
     try:
         kind = json.loads((folder / "config.json").read_text()).get("_class_name")
     except (ValueError, AttributeError) as error:
-        raise UserError(f"model.checkpoint={folder}: config.json is not a JSON object; model=compact takes {wanted}") from error
+        raise UserError(
+            f"model.checkpoint={folder}: config.json is not a JSON object; model=compact takes {wanted}"
+        ) from error
     if kind != CompactResidualModel.__name__:
-        raise UserError(f"model.checkpoint={folder}: holds a {kind or 'model of no class'}; model=compact takes {wanted}")
+        raise UserError(
+            f"model.checkpoint={folder}: holds a {kind or 'model of no class'}; model=compact takes {wanted}"
+        )
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"model.checkpoint={folder}: no {WEIGHTS} in it; model=compact takes {wanted}")
 

@@ -149,7 +149,12 @@ class CompactAmplifier:
         return self.model.gains()
 
     def residuals(
-        self, source: torch.Tensor, masks: torch.Tensor, faces: Sequence[Face], styles: Sequence[Style], noise: torch.Tensor
+        self,
+        source: torch.Tensor,
+        masks: torch.Tensor,
+        faces: Sequence[Face],
+        styles: Sequence[Style],
+        noise: torch.Tensor,
     ) -> torch.Tensor:
         """R_m (N, 3, H, W): the residual of each face's canonical crop, carried back to its place in the picture.
 

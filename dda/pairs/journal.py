@@ -98,16 +98,10 @@ def find_journals(run_dir: Path) -> tuple[dict[int, Path], int]:
     Raises:
         UserError: the journals disagree about the number of shards.
     """
-    found = [
-        (match, file)
-        for file in run_dir.glob("journal-*.jsonl")
-        if (match := _FILE_NAME.fullmatch(file.name))
-    ]
+    found = [(match, file) for file in run_dir.glob("journal-*.jsonl") if (match := _FILE_NAME.fullmatch(file.name))]
     counts = sorted({int(match[2]) for match, _ in found})
     if len(counts) > 1:
-        raise UserError(
-            f"{run_dir}: journals of different shard.count ({', '.join(map(str, counts))}): keep one kind"
-        )
+        raise UserError(f"{run_dir}: journals of different shard.count ({', '.join(map(str, counts))}): keep one kind")
     journals = {int(match[1]): file for match, file in found}
     return dict(sorted(journals.items())), counts[0] if counts else 0
 

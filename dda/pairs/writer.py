@@ -44,9 +44,7 @@ class PairWriter:
             for stale in folder.glob(f".*.{self._tag}.tmp"):
                 stale.unlink()
 
-    def write(
-        self, name: str, source: np.ndarray, target: np.ndarray, source_png: bytes | None = None
-    ) -> None:
+    def write(self, name: str, source: np.ndarray, target: np.ndarray, source_png: bytes | None = None) -> None:
         """Write a pair of uint8 (H, W, 3) pictures under one name.
 
         `source_png` is `source` already encoded, for a face that has several styles.

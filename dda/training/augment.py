@@ -40,10 +40,8 @@ def morph(first: SeedPair, second: SeedPair, shape: float, colour: float) -> See
     Both pairs are warped onto the landmarks in between (thin-plate splines) and blended, source and target alike.
     """
     points = (1 - shape) * first.points + shape * second.points
-    blended = [
-        _warp_onto(pair, points) * weight for pair, weight in ((first, 1 - colour), (second, colour)) if weight > 0
-    ]
-    levels = sum(blended).round().to(torch.uint8)
+    blended = torch.lerp(_warp_onto(first, points), _warp_onto(second, points), colour)
+    levels = blended.round().to(torch.uint8)
     return SeedPair(levels[:3], levels[3:6], levels[6:], points, first.style)
 
 
@@ -100,7 +98,9 @@ def _random_similarities(count: int, generator: torch.Generator) -> torch.Tensor
 def _random_light(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gamma, gain a channel and saturation (each broadcasting to (N, 3, 1, 1))."""
     gamma = torch.exp(_uniform(-0.45, 0.45, (count, 1, 1, 1), generator))
-    gain = torch.exp(_uniform(-0.15, 0.15, (count, 1, 1, 1), generator) + _uniform(-0.08, 0.08, (count, 3, 1, 1), generator))
+    gain = torch.exp(
+        _uniform(-0.15, 0.15, (count, 1, 1, 1), generator) + _uniform(-0.08, 0.08, (count, 3, 1, 1), generator)
+    )
     saturation = _uniform(0.75, 1.25, (count, 1, 1, 1), generator)
     return gamma, gain, saturation
 

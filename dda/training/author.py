@@ -107,9 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path, metavar="OUT_DIR")
     parser.add_argument("--random-looks", type=int, default=0, metavar="N", help="also paint N random looks")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the random looks (default: 0)")
-    parser.add_argument(
-        "--exclude", nargs="+", default=[], metavar="NAME", help="stems of portraits to leave out"
-    )
+    parser.add_argument("--exclude", nargs="+", default=[], metavar="NAME", help="stems of portraits to leave out")
     options = parser.parse_args(arguments)
     try:
         _run(options)

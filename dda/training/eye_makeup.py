@@ -132,9 +132,7 @@ def _liner(canvas: Canvas, eye: Eye, liner: Liner) -> None:
     if liner.lower:
         away, place = distance_to_line(at, eye.lower)
         soft = np.exp(-((away / (0.035 * width)) ** 2)) * ramp(place, 0.2, 0.9)
-        canvas.cover(
-            pigment, 0.8 * liner.lower * liner.coverage * soft * eye.paintable, canvas.skin[0], eye.at
-        )
+        canvas.cover(pigment, 0.8 * liner.lower * liner.coverage * soft * eye.paintable, canvas.skin[0], eye.at)
 
 
 def _with_wing(eye: Eye, liner: Liner) -> tuple[np.ndarray, float]:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dda.mistakes import UserError
 from dda.faces.align import ALIGNED_SIZE, CROP_SIZE, ffhq_matrix, invert, resample, warp_down
 from dda.faces.mesh import Face, FaceDetector
 from dda.faces.regions import Regions, mesh_regions
 from dda.images import ImageError, content_hash, read_image, to_tensor
+from dda.mistakes import UserError
 from dda.models.compact import crop_matrix
 
 MARGIN = 32
@@ -62,7 +62,9 @@ def find_styles(root: Path) -> dict[str, Path]:
         if (folder / "source").is_dir() and (folder / "target").is_dir()
     }
     if not styles:
-        raise UserError(f"data.root={root} holds no pairs; expected {root}/<style>/source/* and target/* of the same names")
+        raise UserError(
+            f"data.root={root} holds no pairs; expected {root}/<style>/source/* and target/* of the same names"
+        )
     return styles
 
 
@@ -109,7 +111,9 @@ def load_pairs(root: Path) -> tuple[list[str], Iterator[AlignedPair], int]:
             aligned = resample(source, matrix, ALIGNED_SIZE, reflect=True)
             parsed[key] = faces[0], mesh_regions(aligned, faces[0].moved(invert(matrix)))
         face, regions = parsed[key]
-        source, target = (resample(picture, _alignment(face), ALIGNED_SIZE, reflect=True) for picture in (source, target))
+        source, target = (
+            resample(picture, _alignment(face), ALIGNED_SIZE, reflect=True) for picture in (source, target)
+        )
         return AlignedPair(source, target, regions, style)
 
     return list(styles), (load(*entry) for entry in files), len(files)

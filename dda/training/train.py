@@ -74,7 +74,9 @@ def _held_out(
     if len(styles) == len(held_styles) == 1:
         return list(held_pairs)
     if unknown := [style for style in held_styles if style not in styles]:
-        raise UserError(f"data.holdout: its style {unknown[0]} is not in data.root, whose styles are {', '.join(styles)}")
+        raise UserError(
+            f"data.holdout: its style {unknown[0]} is not in data.root, whose styles are {', '.join(styles)}"
+        )
     return [replace(pair, style=styles.index(held_styles[pair.style])) for pair in held_pairs]
 
 
@@ -121,7 +123,7 @@ def _fit(cfg: DictConfig, state: TrainingState, pairs: list[SeedPair], watch: Wa
             loss = _update(state, pairs, morphs, train.batch_size, bf16)
             progress.update(task, advance=1, loss=f"loss {loss:.4f}")
             if state.update % train.log_every == 0:
-                rate = state.schedule.get_last_lr()[0]
+                rate = float(state.schedule.get_last_lr()[0])
                 watch.tracker.log({"loss": loss, "learning_rate": rate}, step=state.update)
             if state.update % train.grid_every == 0:
                 with state.averaged():
@@ -130,11 +132,11 @@ def _fit(cfg: DictConfig, state: TrainingState, pairs: list[SeedPair], watch: Wa
                 state.save(state_file)
 
 
-def _update(
-    state: TrainingState, pairs: list[SeedPair], morphs: list[SeedPair], batch_size: int, bf16: bool
-) -> float:
+def _update(state: TrainingState, pairs: list[SeedPair], morphs: list[SeedPair], batch_size: int, bf16: bool) -> float:
     """One step of the optimizer; returns the loss. Half of a batch are morphs, where there are any."""
-    batch = [_draw(pool or pairs, state.generator) for pool in itertools.islice(itertools.cycle((pairs, morphs)), batch_size)]
+    batch = [
+        _draw(pool or pairs, state.generator) for pool in itertools.islice(itertools.cycle((pairs, morphs)), batch_size)
+    ]
     crops = augmented_batch(batch, state.generator)
     source, target, masks, styles = (tensor.to(state.model.device) for tensor in crops)
     style_ids = styles[:, None].expand(-1, len(REGIONS))

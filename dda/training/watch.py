@@ -16,7 +16,6 @@ from dda.styles import REGIONS, Style
 from dda.tracking import Tracker
 from dda.training.seed_pairs import AlignedPair
 
-
 GRID_FACES = 6
 
 
@@ -38,7 +37,9 @@ class Watch:
         painted = paint_pairs(CompactAmplifier(model, self.steps, model.device), self.pairs, self.seed)
         figures = {
             f"{self.kind} PSNR, dB": mean_psnr(painted, self.pairs),
-            f"{self.kind} PSNR of the untouched source, dB": mean_psnr([pair.source for pair in self.pairs], self.pairs),
+            f"{self.kind} PSNR of the untouched source, dB": mean_psnr(
+                [pair.source for pair in self.pairs], self.pairs
+            ),
         }
         self.tracker.log(figures, step=update)
         rows = [

@@ -134,9 +134,7 @@ def test_ffhq_in_its_own_layout_and_flat(tmp_path: Path) -> None:
 
 def test_missing_ffhq_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        UserError, match=r"datasets/ffhq: download .*ffhq-dataset.*dataset=folder.*dataset=demo"
-    ):
+    with pytest.raises(UserError, match=r"datasets/ffhq: download .*ffhq-dataset.*dataset=folder.*dataset=demo"):
         _open("ffhq")
     _picture(tmp_path / "datasets" / "ffhq" / "00000" / "00000.png")
     assert _open("ffhq").paths == ["00000/00000.png"]

@@ -78,9 +78,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, kept: int) -> None:
         assert [row.place for row in journal.rows] == [0, 2]
 
 
-@pytest.mark.parametrize(
-    "damaged", ["{", "5", "[]", '{"place": 1}', '{"finished": true}', "\0\0", '"\udcff"']
-)
+@pytest.mark.parametrize("damaged", ["{", "5", "[]", '{"place": 1}', '{"finished": true}', "\0\0", '"\udcff"'])
 def test_a_damaged_line_elsewhere_is_named(tmp_path: Path, damaged: str) -> None:
     file = tmp_path / "journal-0of1.jsonl"
     with Journal(tmp_path, 0, 1) as journal:

@@ -71,9 +71,7 @@ def test_metadata_names_the_files_relative_to_itself(tmp_path: Path) -> None:
     with file.open(newline="", encoding="utf-8") as stream:
         lines = list(csv.DictReader(stream))
     assert (lines[0]["path"], lines[0]["style"]) == ("얼굴, 0.jpg", "Smokey eyes")
-    assert all(
-        (file.parent / line[f"{kind}_file_name"]).is_file() for line in lines for kind in ("source", "target")
-    )
+    assert all((file.parent / line[f"{kind}_file_name"]).is_file() for line in lines for kind in ("source", "target"))
     assert [line["change"] for line in lines] == ["0.25", "", "0.5"]
 
 
@@ -134,9 +132,7 @@ def test_names_that_are_not_utf8_are_shown_escaped(tmp_path: Path) -> None:
 
 
 def test_counts_by_status_and_reason() -> None:
-    assert counts(ROWS) == Counter(
-        {("ok", ""): 3, ("rejected", "no face found"): 2, ("failed", "disk full"): 1}
-    )
+    assert counts(ROWS) == Counter({("ok", ""): 3, ("rejected", "no face found"): 2, ("failed", "disk full"): 1})
 
 
 def test_read_rows_joins_shards_and_names_a_damaged_one(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""How near a run's targets come to true ones: PSNR and shift-tolerant LPIPS inside the face.
+
+    python benchmarks/oracle.py RUN ORACLE
+
+RUN is a folder of run_amplify.py whose dataset was ORACLE/source; ORACLE/target holds the true targets and
+ORACLE/face the masks of the faces (white inside), all of the same names. Every face of ORACLE counts: one that
+the run made no pair of counts as its untouched source.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from dda.faces.mesh import FaceDetector
+from dda.faces.regions import mesh_regions
+from dda.images import read_image
+
+
+def psnr(picture: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> float:
+    """PSNR in dB of two uint8 (H, W, 3) pictures, or float ones in [0, 255], where ``inside`` (H, W)."""
+    difference = (picture.astype(np.float64) - truth)[inside] / 255
+    return float(-10 * np.log10(np.mean(difference**2)))
+
+
+def perceptual_distance() -> object | None:
+    """Shift-tolerant LPIPS, if the package that carries it is installed (pip install -e ".[bench]")."""
+    try:
+        from stlpips_pytorch import stlpips
+    except ImportError:
+        return None
+    return stlpips.LPIPS(net="alex", variant="shift_tolerant")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("oracle", type=Path)
+    options = parser.parse_args()
+    rows = {row["path"]: row for row in pq.read_table(options.run / "manifest.parquet").to_pylist()}
+    detector, distance = FaceDetector(), perceptual_distance()
+    figures: dict[str, list[float]] = {"untouched": [], "run": [], "ceiling of the masks": []}
+    apart: dict[str, list[float]] = {"untouched": [], "run": []}
+    missing, background = [], 0
+    for file in sorted((options.oracle / "source").iterdir()):
+        source, truth = read_image(file), read_image(options.oracle / "target" / file.name)
+        inside = read_image(options.oracle / "face" / file.name)[..., 0] > 127
+        regions = mesh_regions(source, detector(source)[0])
+        target = source
+        if file.name in rows:
+            target = read_image(options.run / rows[file.name]["target"])
+            background += int((target != source)[regions.total == 0].sum())
+        else:
+            missing.append(file.name)
+        best = source + regions.total[..., None] * (truth.astype(np.float64) - source)
+        for name, picture in (("untouched", source), ("run", target), ("ceiling of the masks", best)):
+            figures[name].append(psnr(picture, truth, inside))
+            if distance is not None and name in apart:
+                pair = [
+                    torch.from_numpy(np.where(inside[..., None], p, 0)).permute(2, 0, 1)[None].float() / 127.5 - 1
+                    for p in (picture, truth)
+                ]
+                with torch.no_grad():
+                    apart[name].append(float(distance(*pair)))
+    base = np.mean(figures["untouched"])
+    print(f"{len(figures['run'])} faces, {len(missing)} without a pair {missing or ''}")
+    for name, values in figures.items():
+        line = f"{name:22} PSNR {np.mean(values):6.2f} dB  ({np.mean(values) - base:+.2f}, worst {min(values):.2f})"
+        print(line + (f"  ST-LPIPS {np.mean(apart[name]):.4f}" if apart.get(name) else ""))
+    print(f"bytes changed where M = 0: {background}")
+
+
+if __name__ == "__main__":
+    main()

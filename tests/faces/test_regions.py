@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from dda.faces.mesh import EYE_OUTLINES, Face
+from dda.faces.prepare import PreparedFace
+from dda.faces.regions import (
+    FACE_OVAL,
+    LIPS_INNER,
+    LIPS_OUTER,
+    Regions,
+    brow_outline,
+    face_oval,
+    mesh_regions,
+)
+from dda.styles import REGIONS
+
+
+@pytest.fixture(params=[0, 1], ids=["astronaut", "hopper"])
+def prepared(request: pytest.FixtureRequest, portraits: list[PreparedFace]) -> PreparedFace:
+    return portraits[request.param]
+
+
+def inside(face: Face, outline: tuple[int, ...], grow: float = 1.0) -> np.ndarray:
+    """The pixels (512, 512) within an outline of the mesh, shrunk or grown about its centre."""
+    points = face.points[list(outline)]
+    points = points.mean(0) + grow * (points - points.mean(0))
+    canvas = Image.new("L", (512, 512))
+    ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in points], fill=1)
+    return np.asarray(canvas) == 1
+
+
+def test_masks_are_shares_that_sum_to_at_most_one(prepared: PreparedFace) -> None:
+    masks = prepared.regions.masks
+    assert masks.shape == (len(REGIONS), 512, 512) and masks.dtype == np.float32
+    assert masks.min() >= 0 and masks.max() <= 1
+    assert prepared.regions.total.max() <= 1 + 1e-6
+
+
+def test_masks_are_disjoint(prepared: PreparedFace) -> None:
+    """Soft edges may meet, and then share the pixel; no pixel belongs to two regions."""
+    masks = prepared.regions.masks
+    assert ((masks > 0.5).sum(0) <= 1).all()
+    shared = np.sort(masks, axis=0)[-2]  # the second largest
+    assert shared.sum() < 0.06 * masks.sum()
+
+
+def test_every_region_has_its_place(prepared: PreparedFace) -> None:
+    regions, face = prepared.regions, prepared.regions.face
+    lips = inside(face, LIPS_OUTER, 0.95) & ~inside(face, LIPS_INNER, 1.15)
+    assert np.median(regions["lips"][lips]) > 0.9
+    for side in (0, 1):
+        x, y = brow_outline(face.points, side).mean(0).astype(int)
+        assert regions["brows"][y, x] > 0.5
+    for cheek in (50, 280):
+        x, y = face.points[cheek].astype(int)
+        assert regions["skin"][y, x] > 0.9
+    for outline in EYE_OUTLINES:
+        x, y = face.points[outline[12]].astype(int)  # the middle of the upper lid's edge
+        assert regions["eyes"][y - 8 : y - 3, x].max() > 0.6
+
+
+def test_eyeballs_are_left_alone(prepared: PreparedFace) -> None:
+    for outline in EYE_OUTLINES:
+        eyeball = prepared.regions.total[inside(prepared.regions.face, outline, 0.8)]
+        assert eyeball.size > 50 and eyeball.mean() < 0.03 and eyeball.max() < 0.4
+
+
+def test_the_background_is_exactly_zero(prepared: PreparedFace) -> None:
+    total = prepared.regions.total
+    away = ~inside(prepared.regions.face, FACE_OVAL, 1.5)
+    assert away.mean() > 0.3 and not total[away].any()
+    assert not total[0].any() and not total[:, 0].any() and not total[:, -1].any()
+
+
+def test_teeth_are_no_lips(portraits: list[PreparedFace]) -> None:
+    smile = portraits[0]
+    mouth = inside(smile.regions.face, LIPS_INNER, 0.8)
+    red, green, blue = smile.source[mouth].astype(float).T
+    teeth = (blue > 140) & (red - green < 45)
+    assert teeth.sum() > 100
+    assert np.median(smile.regions["lips"][mouth][teeth]) < 0.1
+
+
+def test_a_closed_mouth_is_all_lips(portraits: list[PreparedFace]) -> None:
+    closed = portraits[1]
+    assert closed.regions["lips"][inside(closed.regions.face, LIPS_INNER, 0.8)].min() > 0.9
+
+
+def test_skin_stops_at_what_covers_it(prepared: PreparedFace) -> None:
+    face, picture = prepared.regions.face, prepared.source.copy()
+    x, y = face.points[50].astype(int)
+    patch = np.s_[y - 25 : y + 25, x - 25 : x + 25]
+    picture[patch] = (20, 140, 40)
+    assert prepared.regions["skin"][patch].mean() > 0.9
+    assert mesh_regions(picture, face)["skin"][patch].mean() < 0.05
+
+
+def test_skin_stops_at_a_scarf_over_the_chin(prepared: PreparedFace) -> None:
+    face, picture = prepared.regions.face, prepared.source.copy()
+    top = int(face.points[:, 1].max() - 0.25 * np.ptp(face.points[:, 1]))
+    picture[top:] = (20, 60, 160)
+    covered = mesh_regions(picture, face)
+    assert covered["skin"][top + 6 :].sum() < 0.01 * prepared.regions["skin"][top + 6 :].sum()
+    assert covered.visible < prepared.regions.visible
+
+
+def test_frames_of_glasses_are_no_skin(portraits: list[PreparedFace]) -> None:
+    hopper = portraits[1]
+    face = inside(hopper.regions.face, FACE_OVAL, 0.9) & (np.arange(512)[:, None] > hopper.regions.face.eyes[0][1])
+    dark = face & (hopper.source.max(-1) < 60)
+    assert dark.sum() > 100
+    assert np.median(hopper.regions["skin"][dark]) < 0.1
+
+
+def test_exposure_does_not_move_the_masks(prepared: PreparedFace) -> None:
+    darker = mesh_regions((prepared.source * 0.7).astype(np.uint8), prepared.regions.face)
+    assert np.abs(darker.masks - prepared.regions.masks).mean() < 0.005
+
+
+def test_an_eye_that_is_turned_away_gets_no_mask(prepared: PreparedFace) -> None:
+    landmarks = prepared.regions.face.landmarks.copy()
+    outline = list(EYE_OUTLINES[1])
+    centre = landmarks[outline].mean(0)
+    landmarks[outline] = centre + 0.2 * (landmarks[outline] - centre)
+    eyes = mesh_regions(prepared.source, Face(landmarks, 1.0))["eyes"]
+    middle = int(landmarks[1, 0])  # the tip of the nose
+    assert eyes[:, : middle - 20].sum() > 100
+    assert eyes[:, middle + 40 :].sum() == 0
+
+
+def test_visible_is_the_share_of_the_face_under_a_mask(prepared: PreparedFace) -> None:
+    face = prepared.regions.face
+    assert 0.6 < prepared.regions.visible < 1
+    none, half = np.zeros((4, 512, 512), np.float32), np.zeros((4, 512, 512), np.float32)
+    assert Regions(none, face).visible == 0
+    half[2] = 0.5 * face_oval(face, 512)
+    assert Regions(half, face).visible == pytest.approx(0.5, abs=1e-3)
+
+
+def test_masks_go_by_their_names(prepared: PreparedFace) -> None:
+    for number, region in enumerate(REGIONS):
+        assert np.shares_memory(prepared.regions[region], prepared.regions.masks[number])
+
+
+def test_the_oval_is_the_inside_of_the_outline(prepared: PreparedFace) -> None:
+    face = prepared.regions.face
+    oval = face_oval(face, 512)
+    assert oval[inside(face, FACE_OVAL, 0.9)].min() > 0.99 and oval[~inside(face, FACE_OVAL, 1.1)].max() < 0.01

@@ -1,0 +1,289 @@
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from dda.amplification import Amplification, Outcome, Strength
+from dda.faces.dataset import FaceDataset, open_dataset
+from dda.faces.mesh import FaceDetector
+from dda.faces.prepare import PreparedFace, SourceError, prepare
+from dda.models.compact import CompactAmplifier
+from dda.pairs.plan import PlannedPair
+from dda.seeds import pair_noise
+from dda.styles import REGIONS, Style
+
+Amplify = Callable[..., list[Outcome]]
+NO_FACE = "bad/coffee.png"
+
+
+def style(name: str, **regions: str) -> Style:
+    return Style(name, dict.fromkeys(REGIONS, name) | regions, dict.fromkeys(REGIONS, 1.0))
+
+
+STYLES = [style("Natural makeup"), style("Smokey eyes"), style("Red lip makeup")]
+
+
+def strengths(makeup: float = 1.0, detail: float = 1.0, **regions: float) -> Strength:
+    return Strength(makeup, detail, dict.fromkeys(REGIONS, 1.0) | regions)
+
+
+def plan(*pairs: tuple[str, str]) -> list[PlannedPair]:
+    return [PlannedPair(place, path, name) for place, (path, name) in enumerate(pairs)]
+
+
+@pytest.fixture(scope="module")
+def dataset(photos: Path) -> FaceDataset:
+    return open_dataset(OmegaConf.create({"name": "folder", "root": str(photos), "align": "ffhq"}))
+
+
+@pytest.fixture
+def amplification(
+    dataset: FaceDataset, detector: FaceDetector, tiny: CompactAmplifier
+) -> Callable[..., Amplification]:
+    def make(pairs: Sequence[PlannedPair], **changed: Any) -> Amplification:
+        settings = {
+            "wanted": None,
+            "prepare": functools.partial(prepare, dataset, detector=detector, faces="largest"),
+            "amplifier": tiny,
+            "styles": {one.name: one for one in STYLES},
+            "strength": strengths(),
+            "batch_size": 4,
+            "seed": 0,
+            "workers": 2,
+        }
+        return Amplification(pairs, **settings | changed)
+
+    return make
+
+
+@pytest.fixture
+def amplify(amplification: Callable[..., Amplification]) -> Amplify:
+    return lambda pairs, **changed: list(amplification(pairs, **changed))
+
+
+def targets(outcomes: list[Outcome]) -> np.ndarray:
+    """The targets of outcomes that are all ok, as signed numbers."""
+    return np.stack([outcome.target for outcome in outcomes]).astype(int)  # type: ignore[arg-type]
+
+
+PAIRS = plan(
+    ("hopper.jpg", "Natural makeup"), ("hopper.jpg", "Smokey eyes"), (NO_FACE, "Natural makeup"),
+    ("astronaut.png", "Red lip makeup"), ("bad/letter.jpg", "Smokey eyes"), ("hopper_flipped.png", "Smokey eyes"),
+    ("astronaut_flipped.png", "Natural makeup"),
+)  # fmt: skip
+ONE = plan(("astronaut.png", "Natural makeup"))
+
+
+# --- What comes out, in which order ---------------------------------------------------------------------
+
+
+def test_every_planned_pair_ends_as_an_outcome_in_plan_order(amplify: Amplify) -> None:
+    outcomes = amplify(PAIRS)
+    assert [outcome.row.place for outcome in outcomes] == list(range(len(PAIRS)))
+    assert [(outcome.row.path, outcome.row.style) for outcome in outcomes] == [(p.path, p.style) for p in PAIRS]
+    assert [outcome.row.status for outcome in outcomes] == ["ok", "ok", "rejected", "ok", "rejected", "ok", "ok"]
+
+
+def test_an_outcome_holds_the_pair_and_its_row(amplify: Amplify, portraits: list[PreparedFace]) -> None:
+    (outcome,) = amplify(ONE)
+    row, face = outcome.row, portraits[0]
+    assert (row.place, row.face, row.attempt, row.name) == (0, 0, 0, "image_0000.png")
+    assert row.content_hash == face.content_hash and outcome.source_png == face.source_png
+    assert outcome.source is not None and np.array_equal(outcome.source, face.source)
+    change = np.abs(targets([outcome])[0] - face.source)
+    assert row.measures["makeup_change"] == pytest.approx(change.mean() / 255) and change.max() > 20
+    assert row.measures["mask_share"] == pytest.approx(face.regions.total.mean())
+    assert row.measures["background_error"] == 0
+
+
+def test_a_refused_source_says_why_and_has_no_pictures(amplify: Amplify) -> None:
+    (outcome,) = amplify(plan((NO_FACE, "Natural makeup")))
+    row = outcome.row
+    assert (row.status, row.stage, row.reason, row.name) == ("rejected", "detect", "no face found", "")
+    assert outcome.source is None and outcome.target is None and not row.measures
+
+
+def test_it_stops_after_the_place_that_brings_the_pairs_wanted(
+    amplify: Amplify, amplification: Callable[..., Amplification]
+) -> None:
+    outcomes = amplify(PAIRS, wanted=3)
+    assert [outcome.row.place for outcome in outcomes] == [0, 1, 2, 3]
+    assert len(amplification(PAIRS, wanted=3)) == 3 and len(amplification(PAIRS)) == len(PAIRS)
+
+
+def test_more_pairs_than_there_are_is_all_of_them(amplify: Amplify) -> None:
+    assert len(amplify(PAIRS, wanted=100)) == len(PAIRS)
+    assert amplify([]) == []
+
+
+def test_several_faces_of_a_picture_have_names_of_their_own(
+    amplify: Amplify, dataset: FaceDataset, detector: FaceDetector
+) -> None:
+    def both(path: str) -> list[PreparedFace | SourceError]:
+        (first,), (second,) = (prepare(dataset, name, detector, "largest") for name in (path, "hopper.jpg"))
+        assert isinstance(second, PreparedFace)
+        second.index = 1
+        return [first, second, SourceError("rejected", "align", "too small")]
+
+    outcomes = amplify(ONE, prepare=both)
+    assert [(o.row.face, o.row.status, o.row.name) for o in outcomes] == [
+        (0, "ok", "image_0000.png"), (1, "ok", "image_0000_1.png"), (2, "rejected", ""),
+    ]  # fmt: skip
+    assert [o.row.face for o in amplify(ONE, prepare=both, wanted=1)] == [0, 1, 2]  # a place is never torn
+
+
+def test_the_styles_of_a_face_share_its_preparation(
+    amplify: Amplify, dataset: FaceDataset, detector: FaceDetector
+) -> None:
+    prepared = []
+
+    def counted(path: str) -> list[PreparedFace | SourceError]:
+        prepared.append(path)
+        return prepare(dataset, path, detector, "largest")
+
+    outcomes = amplify(plan(*(("astronaut.png", one.name) for one in STYLES)), prepare=counted)
+    assert prepared == ["astronaut.png"]
+    assert outcomes[0].source_png is outcomes[2].source_png
+
+
+def test_a_bug_is_not_taken_for_a_bad_picture(amplify: Amplify) -> None:
+    def broken(path: str) -> list[PreparedFace | SourceError]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        amplify(PAIRS, prepare=broken)
+
+
+def test_whoever_stops_listening_leaves_no_threads_behind(amplification: Callable[..., Amplification]) -> None:
+    outcomes = iter(amplification(PAIRS))
+    next(outcomes)
+    outcomes.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prepare")]
+
+
+# --- A pair depends on its key alone --------------------------------------------------------------------
+
+
+def test_other_neighbours_change_no_byte(amplify: Amplify) -> None:
+    among = {outcome.row.place: outcome.target for outcome in amplify(PAIRS)}
+    for pair in (PAIRS[0], PAIRS[3], PAIRS[6]):
+        (alone,) = amplify([pair])
+        assert alone.target is not None and np.array_equal(alone.target, among[pair.place])
+    for outcome in amplify(list(reversed(PAIRS))):
+        assert (outcome.target is None) == (among[outcome.place] is None)
+        assert outcome.target is None or np.array_equal(outcome.target, among[outcome.place])
+
+
+@pytest.mark.parametrize("workers", [1, 7])
+def test_other_numbers_of_workers_change_no_byte(workers: int, amplify: Amplify) -> None:
+    pairs = [PAIRS[0], PAIRS[3], PAIRS[5]]
+    assert np.array_equal(targets(amplify(pairs, workers=workers)), targets(amplify(pairs, workers=2)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_other_batch_sizes_change_a_grey_level_in_a_thousandth_of_the_values(
+    batch_size: int, amplify: Amplify
+) -> None:
+    pairs = [PAIRS[0], PAIRS[1], PAIRS[3], PAIRS[5], PAIRS[6]]
+    difference = np.abs(targets(amplify(pairs, batch_size=batch_size)) - targets(amplify(pairs, batch_size=4)))
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.001
+
+
+def test_the_seed_makes_other_pairs_and_the_same_seed_the_same(amplify: Amplify) -> None:
+    first = targets(amplify(ONE))
+    assert np.array_equal(targets(amplify(ONE)), first)
+    assert not np.array_equal(targets(amplify(ONE, seed=1)), first)
+
+
+class _Listening:
+    """A real amplifier that remembers the noise it was given."""
+
+    def __init__(self, amplifier: CompactAmplifier) -> None:
+        self.device, self.noise_shape, self.gains = amplifier.device, amplifier.noise_shape, amplifier.gains
+        self._residuals = amplifier.residuals
+        self.noise: list[torch.Tensor] = []
+
+    def residuals(self, source: torch.Tensor, masks: torch.Tensor, faces: Any, styles: Any, noise: torch.Tensor) -> torch.Tensor:
+        self.noise += list(noise)
+        return self._residuals(source, masks, faces, styles, noise)
+
+
+def test_noise_is_that_of_seed_and_content_and_shared_by_the_styles_of_a_face(
+    amplify: Amplify, tiny: CompactAmplifier
+) -> None:
+    listening = _Listening(tiny)
+    pairs = plan(("astronaut.png", "Natural makeup"), ("astronaut.png", "Smokey eyes"), ("hopper.jpg", "Smokey eyes"))
+    outcomes = amplify(pairs, amplifier=listening, seed=3)
+    assert len(listening.noise) == 4  # padded to the batch size
+    for outcome, noise in zip(outcomes, listening.noise, strict=False):
+        assert torch.equal(noise, pair_noise(tiny.noise_shape, 3, outcome.row.content_hash, 0))
+    assert torch.equal(listening.noise[0], listening.noise[1])
+    assert not torch.equal(listening.noise[1], listening.noise[2])
+
+
+# --- Composition ----------------------------------------------------------------------------------------
+
+
+def test_where_no_mask_is_the_bytes_are_the_sources(
+    amplify: Amplify, dataset: FaceDataset, detector: FaceDetector
+) -> None:
+    for outcome in amplify([PAIRS[0], PAIRS[3], PAIRS[6]], strength=strengths(makeup=5)):
+        (face,) = prepare(dataset, outcome.row.path, detector, "largest")
+        assert isinstance(face, PreparedFace)
+        background = face.regions.total == 0
+        changed = (targets([outcome])[0] != face.source).any(-1)
+        assert background.mean() > 0.3 and not changed[background].any()
+        assert changed[~background].mean() > 0.5
+        assert outcome.row.measures["background_error"] == 0
+
+
+@pytest.mark.parametrize("strength", [strengths(makeup=0), strengths(eyes=0, lips=0, skin=0, brows=0)])
+def test_zero_strength_gives_the_source(strength: Strength, amplify: Amplify) -> None:
+    (outcome,) = amplify(ONE, strength=strength)
+    assert outcome.source is not None and np.array_equal(outcome.target, outcome.source)
+    assert outcome.row.measures["makeup_change"] == 0
+
+
+def test_zero_strength_of_a_style_gives_the_source(amplify: Amplify) -> None:
+    off = Style("Natural makeup", dict.fromkeys(REGIONS, "Natural makeup"), dict.fromkeys(REGIONS, 0.0))
+    (outcome,) = amplify(ONE, styles={"Natural makeup": off})
+    assert outcome.source is not None and np.array_equal(outcome.target, outcome.source)
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_the_target_is_affine_in_the_strength_of_a_region(
+    region: str, amplify: Amplify, portraits: list[PreparedFace]
+) -> None:
+    off = dict.fromkeys(REGIONS, 0.0)
+    none, half, full = (targets(amplify(ONE, strength=strengths(**off | {region: k})))[0] for k in (0.0, 0.1, 0.2))
+    inside = (full > 0) & (full < 255) & (half > 0) & (half < 255)  # elsewhere the clip may have taken part
+    assert np.abs(full - none).max() > 4
+    assert np.abs((full - none) - 2 * (half - none))[inside].max() <= 2  # three roundings to a grey level
+    elsewhere = portraits[0].regions[region] == 0
+    assert np.array_equal(full[elsewhere], none[elsewhere])
+
+
+def test_strengths_multiply(amplify: Amplify) -> None:
+    strong = Style("Natural makeup", dict.fromkeys(REGIONS, "Natural makeup"), {**dict.fromkeys(REGIONS, 1.0), "lips": 2.0})
+    by_style = amplify(ONE, styles={"Natural makeup": strong}, strength=strengths(makeup=0.25))
+    by_run = amplify(ONE, strength=strengths(makeup=0.25, lips=2.0))
+    assert np.array_equal(targets(by_style), targets(by_run))
+    assert torch.equal(strengths(makeup=0.5, lips=3.0).gains(strong), torch.tensor([0.5, 3.0, 0.5, 0.5]))
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_mixing_styles_by_region_changes_that_region(
+    region: str, amplify: Amplify, portraits: list[PreparedFace]
+) -> None:
+    mixed = style("Natural makeup", **{region: "Red lip makeup"})
+    difference = np.abs(targets(amplify(ONE))[0] - targets(amplify(ONE, styles={"Natural makeup": mixed}))[0]).sum(-1)
+    within, away = portraits[0].regions[region] > 0.5, portraits[0].regions[region] == 0
+    assert difference[within].mean() > 2
+    assert difference[within].mean() > 8 * difference[away].mean()
