@@ -1,5 +1,6 @@
 """What a person looks at when a run ends: a figure of sample pairs and a table of what was done."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,8 +96,9 @@ def summary_table(rows: Sequence[PairRow], made_now: int, run_dir: Path, seconds
     for status in ("rejected", "failed"):
         _add_counts(table, status.capitalize(), Counter(row.reason for row in rows if row.status == status))
     if done:
-        table.add_row("Pairs are in", Text(str(run_dir / DATA_FOLDER)))
-        table.add_row("Look at", Text(str(run_dir / DATA_FOLDER / SAMPLES_NAME)))
+        data = Path(os.path.relpath(run_dir / DATA_FOLDER))
+        table.add_row("Pairs are in", Text(str(data)))
+        table.add_row("Look at", Text(str(data / SAMPLES_NAME)))
     return table
 
 

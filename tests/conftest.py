@@ -1,8 +1,8 @@
 """What several test files share; what takes long to make is made once a session."""
 
-import importlib
 import logging
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +15,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from PIL import Image, ImageEnhance, ImageOps
 
-from dda.commandline import launch
 from dda.faces.dataset import FaceDataset, open_dataset
 from dda.faces.mesh import FaceDetector
 from dda.faces.prepare import PreparedFace, prepare
@@ -61,7 +60,7 @@ def portraits(demo: FaceDataset, detector: FaceDetector) -> list[PreparedFace]:
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model of five styles, small enough to run in milliseconds; each style paints something else."""
     torch.manual_seed(0)
-    model = CompactResidualModel(styles=STYLES, channels=(8, 8), style_dim=4)
+    model = CompactResidualModel(styles=STYLES, channels=(16, 16), style_dim=4)
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     model.save_pretrained(folder)
     return folder
@@ -99,8 +98,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory, astronaut: np.ndarray, hopp
     return root
 
 
-USABLE_PHOTOS, UNUSABLE_PHOTOS = 9, 3
-
 
 def _skimage(name: str) -> np.ndarray:
     from skimage import data
@@ -130,7 +127,7 @@ def pairs_root(tmp_path_factory: pytest.TempPathFactory, portraits: list[Prepare
 
 
 def _command(script: str, arguments: tuple[str, ...]) -> list[str]:
-    return [sys.executable, str(ROOT / script), "logger=none", *arguments]
+    return [sys.executable, str(ROOT / script), *arguments, "logger=none"]
 
 
 def _environment() -> dict[str, str]:
@@ -169,12 +166,11 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     root, handlers = logging.getLogger(), list(logging.getLogger().handlers)
     level = root.level
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.syspath_prepend(ROOT)
 
     def run(script: str, *arguments: str) -> None:
         monkeypatch.setattr(sys, "argv", _command(script, arguments)[1:])
         try:
-            launch(importlib.import_module(script.removesuffix(".py")).main)
+            runpy.run_path(str(ROOT / script), run_name="__main__")
         finally:
             HydraConfig.instance().cfg = None
 

@@ -42,14 +42,20 @@ def dataset(photos: Path) -> FaceDataset:
     return open_dataset(OmegaConf.create({"name": "folder", "root": str(photos), "align": "ffhq"}))
 
 
+@pytest.fixture(scope="module")
+def prepared(dataset: FaceDataset, detector: FaceDetector) -> Callable[[str], list[PreparedFace | SourceError]]:
+    """`prepare`, which need not do the same picture again for every test."""
+    return functools.cache(functools.partial(prepare, dataset, detector=detector, faces="largest"))
+
+
 @pytest.fixture
 def amplification(
-    dataset: FaceDataset, detector: FaceDetector, tiny: CompactAmplifier
+    prepared: Callable[[str], list[PreparedFace | SourceError]], tiny: CompactAmplifier
 ) -> Callable[..., Amplification]:
     def make(pairs: Sequence[PlannedPair], **changed: Any) -> Amplification:
         settings = {
             "wanted": None,
-            "prepare": functools.partial(prepare, dataset, detector=detector, faces="largest"),
+            "prepare": prepared,
             "amplifier": tiny,
             "styles": {one.name: one for one in STYLES},
             "strength": strengths(),
@@ -118,7 +124,7 @@ def test_it_stops_after_the_place_that_brings_the_pairs_wanted(
 
 
 def test_more_pairs_than_there_are_is_all_of_them(amplify: Amplify) -> None:
-    assert len(amplify(PAIRS, wanted=100)) == len(PAIRS)
+    assert len(amplify(PAIRS[:4], wanted=100)) == 4
     assert amplify([]) == []
 
 
@@ -141,14 +147,14 @@ def test_several_faces_of_a_picture_have_names_of_their_own(
 def test_the_styles_of_a_face_share_its_preparation(
     amplify: Amplify, dataset: FaceDataset, detector: FaceDetector
 ) -> None:
-    prepared = []
+    paths = []
 
     def counted(path: str) -> list[PreparedFace | SourceError]:
-        prepared.append(path)
+        paths.append(path)
         return prepare(dataset, path, detector, "largest")
 
     outcomes = amplify(plan(*(("astronaut.png", one.name) for one in STYLES)), prepare=counted)
-    assert prepared == ["astronaut.png"]
+    assert paths == ["astronaut.png"]
     assert outcomes[0].source_png is outcomes[2].source_png
 
 
@@ -186,11 +192,11 @@ def test_other_numbers_of_workers_change_no_byte(workers: int, amplify: Amplify)
     assert np.array_equal(targets(amplify(pairs, workers=workers)), targets(amplify(pairs, workers=2)))
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 8])
+@pytest.mark.parametrize("batch_size", [1, 8])
 def test_other_batch_sizes_change_a_grey_level_in_a_thousandth_of_the_values(
     batch_size: int, amplify: Amplify
 ) -> None:
-    pairs = [PAIRS[0], PAIRS[1], PAIRS[3], PAIRS[5], PAIRS[6]]
+    pairs = [PAIRS[0], PAIRS[3], PAIRS[5]]
     difference = np.abs(targets(amplify(pairs, batch_size=batch_size)) - targets(amplify(pairs, batch_size=4)))
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.001
@@ -232,10 +238,10 @@ def test_noise_is_that_of_seed_and_content_and_shared_by_the_styles_of_a_face(
 
 
 def test_where_no_mask_is_the_bytes_are_the_sources(
-    amplify: Amplify, dataset: FaceDataset, detector: FaceDetector
+    amplify: Amplify, prepared: Callable[[str], list[PreparedFace | SourceError]]
 ) -> None:
     for outcome in amplify([PAIRS[0], PAIRS[3], PAIRS[6]], strength=strengths(makeup=5)):
-        (face,) = prepare(dataset, outcome.row.path, detector, "largest")
+        (face,) = prepared(outcome.row.path)
         assert isinstance(face, PreparedFace)
         background = face.regions.total == 0
         changed = (targets([outcome])[0] != face.source).any(-1)

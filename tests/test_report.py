@@ -176,7 +176,8 @@ def make_rows(reasons: Mapping[str, int]) -> list[PairRow]:
     return rows + [make_row(9 + i, 9 + i, STYLES[0], "rejected", reason) for i, reason in enumerate(skipped)]
 
 
-def test_summary_says_what_was_done_and_where(tmp_path: Path) -> None:
+def test_summary_says_what_was_done_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     rows = [
         *make_rows({"no face": 2, "[red] empty file": 1}),
         make_row(30, 30, STYLES[0], "failed", "disk full"),
@@ -190,8 +191,8 @@ def test_summary_says_what_was_done_and_where(tmp_path: Path) -> None:
         "Rejected 2 no face",
         "1 [red] empty file",
         "Failed 1 disk full",
-        f"Pairs are in {run_dir}/amplified_data",
-        f"Look at {run_dir}/amplified_data/samples_visualization.png",
+        "Pairs are in [run] (1)/amplified_data",
+        "Look at [run] (1)/amplified_data/samples_visualization.png",
     ]
 
 

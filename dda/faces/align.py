@@ -20,9 +20,6 @@ CROP_SIZE = 256
 CANONICAL_POINTS = np.array([[0.33, 0.36], [0.67, 0.36], [0.50, 0.74]])
 """Where the canonical crop puts the two eye centres and the mouth centre, as fractions of its side."""
 
-MAX_PAD = 2.0
-"""How far an FFHQ crop may reach over the photo's edge, in multiples of the photo's larger side."""
-
 
 def fit_similarity(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
     """Least-squares similarity (turn, scale, shift) taking ``points`` (N, 2) to ``onto`` (N, 2), as a 2x3 matrix.
@@ -68,7 +65,7 @@ def scale_of(matrix: np.ndarray) -> float:
 
 
 def resample(image: np.ndarray, matrix: np.ndarray, size: int, reflect: bool = False) -> np.ndarray:
-    """Cut a square of ``size`` pixels out of ``image`` (uint8 HWC), with area averaging where it shrinks.
+    """Cut a square of ``size`` pixels out of ``image`` (uint8 HWC), filtered where it shrinks.
 
     Outside the picture lies black or, with ``reflect``, the picture's mirror image (as in FFHQ).
     """
@@ -89,15 +86,14 @@ def resample(image: np.ndarray, matrix: np.ndarray, size: int, reflect: bool = F
     matrix = matrix.copy()
     matrix[:, 2] -= [x0, y0]
     picture = Image.fromarray(np.ascontiguousarray(window))
-    # Twice the size first, then the mean of 2x2: an affine resampler does not filter when it shrinks.
-    factor = max(1, int(scale_of(matrix) / 2 + 0.5))
-    if factor > 1:
-        picture = picture.reduce(factor)
-    doubled = (matrix * [[0.5, 0.5, 1.0]]) / factor
-    cut = picture.transform(
-        (2 * size, 2 * size), Image.Transform.AFFINE, doubled.flatten().tolist(), Image.Resampling.BILINEAR
+    # An affine resampler does not filter when it shrinks: bring the picture to the output's scale first.
+    if scale_of(matrix) > 1:
+        small = [max(1, round(edge / scale_of(matrix))) for edge in picture.size]
+        matrix /= np.array([[picture.width / small[0]], [picture.height / small[1]]])
+        picture = picture.resize(small, Image.Resampling.HAMMING, reducing_gap=2.0)
+    return np.asarray(
+        picture.transform((size, size), Image.Transform.AFFINE, matrix.flatten().tolist(), Image.Resampling.BICUBIC)
     )
-    return np.asarray(cut.reduce(2))
 
 
 def _reflected(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
