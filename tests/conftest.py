@@ -3,6 +3,7 @@
 import logging
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,12 @@ from dda.models.rdm import compose
 
 ROOT = Path(__file__).parents[1]
 STYLES = ("Natural makeup", "Glamorous makeup", "Smokey eyes", "Red lip makeup", "Korean makeup")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """As in the processes that `start` starts: the number of threads may change the last bit of a sum."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +68,9 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model of five styles, small enough to run in milliseconds; each style paints something else."""
     torch.manual_seed(0)
     model = CompactResidualModel(styles=STYLES, channels=(16, 16), style_dim=4)
+    with torch.no_grad():  # untrained, styles hardly differ: paint them apart, and thick
+        model.fgmm.styles.mul_(3)
+        model.alpha.mul_(4)
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     model.save_pretrained(folder)
     return folder
@@ -96,7 +106,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory, astronaut: np.ndarray, hopp
     (root / "bad" / "cut_short.jpg").write_bytes(whole[: len(whole) // 2])
     (root / "bad" / "letter.jpg").write_text("Dear reader, this is no picture.")
     return root
-
 
 
 def _skimage(name: str) -> np.ndarray:
@@ -188,3 +197,32 @@ def snapshot() -> Callable[[Path], dict[str, bytes | None]]:
         return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in found}
 
     return take
+
+
+# --- One amplification that several files look at --------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def job(photos: Path, tiny_checkpoint: Path) -> list[str]:
+    """The settings of most runs here: nine usable photos and three others, five styles."""
+    return [
+        "dataset=folder", f"dataset.root={photos}", "style_assignment=balanced", "batch_size=2",
+        f"model.checkpoint={tiny_checkpoint}", "model.steps=2", "device=cpu",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    job: list[str], tmp_path_factory: pytest.TempPathFactory, finish: Callable[..., subprocess.CompletedProcess[str]]
+) -> Path:
+    """The folder of a run of ten pairs that nothing happened to. Not to be changed."""
+    outputs = tmp_path_factory.mktemp("undisturbed")
+    ended = finish("run_amplify.py", *job, "num_pairs=10", f"paths.outputs={outputs}", "run_name=run")
+    assert ended.returncode == 0, ended.stderr
+    return outputs / "amplify" / "run"
+
+
+@pytest.fixture
+def copied(undisturbed: Path, tmp_path: Path) -> Path:
+    """A copy of the undisturbed run, for those who do something to it; `paths.outputs` is tmp_path."""
+    return Path(shutil.copytree(undisturbed, tmp_path / "amplify" / "run"))

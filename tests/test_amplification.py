@@ -193,9 +193,7 @@ def test_other_numbers_of_workers_change_no_byte(workers: int, amplify: Amplify)
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
-def test_other_batch_sizes_change_a_grey_level_in_a_thousandth_of_the_values(
-    batch_size: int, amplify: Amplify
-) -> None:
+def test_other_batch_sizes_change_a_grey_level_in_a_thousandth_of_the_values(batch_size: int, amplify: Amplify) -> None:
     pairs = [PAIRS[0], PAIRS[3], PAIRS[5]]
     difference = np.abs(targets(amplify(pairs, batch_size=batch_size)) - targets(amplify(pairs, batch_size=4)))
     assert difference.max() <= 1
@@ -216,7 +214,9 @@ class _Listening:
         self._residuals = amplifier.residuals
         self.noise: list[torch.Tensor] = []
 
-    def residuals(self, source: torch.Tensor, masks: torch.Tensor, faces: Any, styles: Any, noise: torch.Tensor) -> torch.Tensor:
+    def residuals(
+        self, source: torch.Tensor, masks: torch.Tensor, faces: Any, styles: Any, noise: torch.Tensor
+    ) -> torch.Tensor:
         self.noise += list(noise)
         return self._residuals(source, masks, faces, styles, noise)
 
@@ -277,7 +277,9 @@ def test_the_target_is_affine_in_the_strength_of_a_region(
 
 
 def test_strengths_multiply(amplify: Amplify) -> None:
-    strong = Style("Natural makeup", dict.fromkeys(REGIONS, "Natural makeup"), {**dict.fromkeys(REGIONS, 1.0), "lips": 2.0})
+    strong = Style(
+        "Natural makeup", dict.fromkeys(REGIONS, "Natural makeup"), {**dict.fromkeys(REGIONS, 1.0), "lips": 2.0}
+    )
     by_style = amplify(ONE, styles={"Natural makeup": strong}, strength=strengths(makeup=0.25))
     by_run = amplify(ONE, strength=strengths(makeup=0.25, lips=2.0))
     assert np.array_equal(targets(by_style), targets(by_run))

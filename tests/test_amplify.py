@@ -1,7 +1,6 @@
 """`run_amplify.py` as a user starts it: real processes where a process matters, the same entry point elsewhere."""
 
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -14,11 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from diffusers import UNet2DModel
 from PIL import Image
 
 from dda.images import read_image
-from dda.models.checkpoint import WEIGHTS
 from dda.pairs.journal import PairRow
 from dda.pairs.manifest import read_rows
 
@@ -28,30 +25,6 @@ RunHere = Callable[..., None]
 
 PAIRS = 10
 USABLE = 9
-
-
-@pytest.fixture(scope="module")
-def job(photos: Path, tiny_checkpoint: Path) -> list[str]:
-    """The settings of most runs here: nine usable photos and three others, five styles."""
-    return [
-        "dataset=folder", f"dataset.root={photos}", "style_assignment=balanced", "batch_size=2",
-        f"model.checkpoint={tiny_checkpoint}", "model.steps=2", "device=cpu",
-    ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def undisturbed(job: list[str], tmp_path_factory: pytest.TempPathFactory, finish: Finish) -> Path:
-    """The folder of a run of `PAIRS` pairs that nothing happened to. Not to be changed."""
-    outputs = tmp_path_factory.mktemp("undisturbed")
-    ended = finish("run_amplify.py", *job, f"num_pairs={PAIRS}", f"paths.outputs={outputs}", "run_name=run")
-    assert ended.returncode == 0, ended.stderr
-    return outputs / "amplify" / "run"
-
-
-@pytest.fixture
-def copied(undisturbed: Path, tmp_path: Path) -> Path:
-    """A copy of the undisturbed run, for those who do something to it; `paths.outputs` is tmp_path."""
-    return Path(shutil.copytree(undisturbed, tmp_path / "amplify" / "run"))
 
 
 def products(run: Path) -> dict[str, bytes]:
@@ -107,9 +80,7 @@ def test_every_place_up_to_the_last_is_a_row_with_a_reason_if_it_is_no_pair(undi
     assert len(styles) == 5
 
 
-def test_where_the_masks_are_zero_target_bytes_are_source_bytes(
-    undisturbed: Path, photos: Path, detector: Any
-) -> None:
+def test_where_the_masks_are_zero_target_bytes_are_source_bytes(undisturbed: Path, photos: Path, detector: Any) -> None:
     from dda.faces.dataset import FaceDataset
     from dda.faces.prepare import PreparedFace, prepare
 
@@ -129,6 +100,13 @@ def test_the_folder_holds_only_what_it_should(undisturbed: Path) -> None:
     assert top == {"amplified_data", "journal-0of1.jsonl", "manifest.parquet", "settings.json"}
     assert not list(undisturbed.rglob("*.tmp"))
     assert len(list(undisturbed.glob(".hydra/*/config.yaml"))) == 1
+
+
+def test_the_journal_is_json_a_line(undisturbed: Path) -> None:
+    lines = (undisturbed / "journal-0of1.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert rows[-1] == {"finished": True, "num_pairs": PAIRS}
+    assert {row["status"] for row in rows[:-1]} == {"ok", "rejected"}
 
 
 def test_the_demo_runs_with_no_settings_but_where_to_write(
@@ -185,59 +163,41 @@ def test_a_run_killed_twice_ends_as_the_undisturbed_one(
 
 
 def test_other_numbers_of_workers_make_the_same_files(
-    job: list[str], undisturbed: Path, tmp_path: Path, finish: Finish
+    job: list[str], undisturbed: Path, tmp_path: Path, run_here: RunHere
 ) -> None:
-    ended = finish(
-        "run_amplify.py", "-m", *job, "batch.workers=1,5",
-        f"num_pairs={PAIRS}", f"paths.outputs={tmp_path}", "run_name=sweep",
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
+    where = [f"num_pairs={PAIRS}", f"paths.outputs={tmp_path}", "run_name=sweep"]
+    run_here("run_amplify.py", "-m", *job, *where, "batch.workers=1,5")
     for number in (0, 1):
         same_products(tmp_path / "amplify" / "sweep" / f"{number}_all", undisturbed)
 
 
 def test_a_run_of_four_extended_to_ten_is_a_run_of_ten(
-    job: list[str], undisturbed: Path, tmp_path: Path, finish: Finish
+    job: list[str], undisturbed: Path, tmp_path: Path, run_here: RunHere
 ) -> None:
     run = tmp_path / "amplify" / "run"
     for num_pairs in (4, PAIRS):
-        ended = finish("run_amplify.py", *job, f"num_pairs={num_pairs}", f"paths.outputs={tmp_path}", "run_name=run")
-        assert ended.returncode == 0, ended.stderr
+        run_here("run_amplify.py", *job, f"num_pairs={num_pairs}", f"paths.outputs={tmp_path}", "run_name=run")
         assert len(ok_rows(run)) == num_pairs == manifest(run).num_rows
     same_products(run, undisturbed)
 
 
-def test_two_shards_make_the_pairs_of_one_run(
-    job: list[str], undisturbed: Path, tmp_path: Path, run_here: RunHere
-) -> None:
-    """Byte for byte but for the number of threads, so by their keys."""
+def test_two_shards_make_the_pairs_of_one_run(job: list[str], tmp_path: Path, run_here: RunHere) -> None:
+    where = [f"paths.outputs={tmp_path}", "num_pairs=null"]
+    run_here("run_amplify.py", *job, *where, "run_name=one")
+    one, two = tmp_path / "amplify" / "one", tmp_path / "amplify" / "two"
     for shard in (1, 0):
-        where = [f"paths.outputs={tmp_path}", "run_name=run", f"shard.index={shard}", "shard.count=2"]
-        assert not (tmp_path / "amplify" / "run" / "manifest.parquet").exists()
-        run_here("run_amplify.py", *job, f"num_pairs={PAIRS}", *where)
-    run = tmp_path / "amplify" / "run"
-    assert manifest(run).num_rows == PAIRS
-    alone = {row.place: (row.path, row.style, row.content_hash) for row in ok_rows(undisturbed)}
-    for row in ok_rows(run):
-        if row.place in alone:
-            assert alone[row.place] == (row.path, row.style, row.content_hash)
-    sources = {row.content_hash: row.path for row in ok_rows(run)}
-    assert len(sources) > 4
+        assert not (two / "manifest.parquet").exists()
+        run_here("run_amplify.py", *job, *where, "run_name=two", f"shard.index={shard}", "shard.count=2")
+    same_products(two, one)
+    assert len(ok_rows(one)) == USABLE
 
 
-@pytest.fixture(scope="module")
-def by_ones(job: list[str], tmp_path_factory: pytest.TempPathFactory, finish: Finish) -> Path:
-    """A sweep of runs by batch size: 0_all holds size 1, 1_all size 8."""
-    outputs = tmp_path_factory.mktemp("sizes")
-    ended = finish(
-        "run_amplify.py", "-m", *job, "batch_size=1,8", "num_pairs=6", f"paths.outputs={outputs}", "run_name=sizes"
-    )
-    assert ended.returncode == 0, ended.stderr
-    return outputs / "amplify" / "sizes"
-
-
-def test_batch_sizes_differ_by_one_grey_level_in_a_thousandth_of_the_values(by_ones: Path) -> None:
-    one, eight = by_ones / "0_all", by_ones / "1_all"
+def test_batch_sizes_differ_by_one_grey_level_in_a_thousandth_of_the_values(
+    job: list[str], tmp_path: Path, run_here: RunHere
+) -> None:
+    where = ["num_pairs=6", f"paths.outputs={tmp_path}", "run_name=sizes"]
+    run_here("run_amplify.py", "-m", *(key for key in job if key != "batch_size=2"), *where, "batch_size=1,8")
+    one, eight = (tmp_path / "amplify" / "sizes" / folder for folder in ("0_all", "1_all"))
     rows = ok_rows(one)
     assert len(rows) == 6
     assert [(r.place, r.path, r.style) for r in rows] == [(r.place, r.path, r.style) for r in ok_rows(eight)]
@@ -264,8 +224,7 @@ def test_a_picture_that_was_deleted_is_made_again(
     gone = ok_rows(copied)[3].name
     (copied / "amplified_data" / "target" / gone).unlink()
     run_here("run_amplify.py", *job, f"num_pairs={PAIRS}", f"paths.outputs={tmp_path}", "run_name=run")
-    assert products(copied).keys() == products(undisturbed).keys()
-    assert len(ok_rows(copied)) == PAIRS
+    same_products(copied, undisturbed)
 
 
 # --- Settings that show ----------------------------------------------------------------------------------
@@ -341,149 +300,3 @@ def test_a_dry_run_of_a_begun_run_knows_what_is_done_and_leaves_it_alone(
     told = " ".join(capsys.readouterr().out.split())
     assert f"done {PAIRS} already" in told and f"to make {25 - PAIRS}" in told
     assert snapshot(copied) == before
-
-
-# --- Mistakes --------------------------------------------------------------------------------------------
-
-
-def refused(caught: pytest.ExceptionInfo[SystemExit]) -> str:
-    """The one line with which a start was refused; its exit code is 1, as of every SystemExit with a text."""
-    message = caught.value.code
-    assert isinstance(message, str) and message.startswith("dda: ") and "\n" not in message
-    return message
-
-
-def test_a_mistake_ends_a_process_with_one_line_and_an_exit_code(tmp_path: Path, finish: Finish) -> None:
-    ended = finish("run_amplify.py", "dataset=folder", f"dataset.root={tmp_path}/none", f"paths.outputs={tmp_path}/out")
-    assert ended.returncode == 1
-    lines = [line for line in ended.stderr.splitlines() if not line.startswith("INFO: Created TensorFlow")]
-    assert len(lines) == 1 and lines[0].startswith("dda: dataset.root: there is no folder")
-    assert "Traceback" not in ended.stdout + ended.stderr
-    assert not list((tmp_path / "out").rglob("*.*"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["batch_size=0"], "batch_size=0: must be at least 1"),
-        (["style_set=goth"], "style_set=goth: there is no such style_set; allowed: .*natural"),
-        (["style_set.styles.natural.name=Goth"], "Goth: .*it has: Natural makeup, "),
-        (["dataset=folder"], "dataset.root: must be given"),
-        (["dataset=folder", "dataset.root={tmp}/empty"], "no pictures below .*empty: looked for .jpg"),
-        (["dataset=folder", "dataset.root={tmp}/file.txt"], "is a file"),
-        (["dataset=ffhq"], "FFHQ is not at datasets/ffhq"),
-        (["model.checkpoint={tmp}/none"], "model.checkpoint=.*none: must be a path that exists"),
-        (["model.checkpoint={tmp}/empty"], "no config.json in it"),
-        (["model.checkpoint={tmp}/file.txt"], "a file"),
-        (["model.checkpoint={tmp}/unet"], "UNet2DModel"),
-        (["model.checkpoint={tmp}/cut"], "cannot be loaded"),
-        (["shard.index=2", "shard.count=2"], "shard.index=2: must be below shard.count=2"),
-        (["run_name=../up"], "run_name=../up: must be the name of one folder"),
-        (["run_name=latest"], "there is no run in"),
-        (["batchsize=4"], "batchsize"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_a_mistake_is_one_line_and_leaves_nothing_behind(
-    arguments: list[str], says: str, tmp_path: Path, tiny_checkpoint: Path, run_here: RunHere,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file.txt").write_text("no model")
-    UNet2DModel(
-        sample_size=8, block_out_channels=(8,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
-        norm_num_groups=8,
-    ).save_pretrained(tmp_path / "unet")  # fmt: skip
-    shutil.copytree(tiny_checkpoint, tmp_path / "cut")
-    weights = (tmp_path / "cut" / WEIGHTS).read_bytes()
-    (tmp_path / "cut" / WEIGHTS).write_bytes(weights[: len(weights) // 2])
-    default = [f"model.checkpoint={tiny_checkpoint}", f"paths.outputs={tmp_path}/out"]
-    with pytest.raises(SystemExit, match=says) as caught:
-        run_here("run_amplify.py", *default, *(argument.format(tmp=tmp_path) for argument in arguments))
-    refused(caught)
-    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
-
-
-@pytest.mark.parametrize(
-    ("change", "key"),
-    [
-        ("seed=1", "seed: is 1 now"),
-        ("batch_size=4", "batch_size"),
-        ("strength.lips=0.5", "strength"),
-        ("model.steps=1", "model"),
-        ("style_set=natural", "style_set.styles"),
-        ("style_assignment=random", "style_assignment"),
-        ("model.checkpoint={tmp}/other", "model.checkpoint"),
-        ("dataset.root={tmp}/fewer", "dataset.root"),
-        ("shard.count=2", "shard.count"),
-    ],
-)
-def test_a_resume_with_other_settings_is_refused_and_leaves_the_folder_as_it_was(
-    change: str, key: str, job: list[str], copied: Path, photos: Path, tmp_path: Path, tiny_checkpoint: Path,
-    run_here: RunHere, snapshot: Snapshot,
-) -> None:  # fmt: skip
-    from dda.models.checkpoint import load_compact
-
-    other = load_compact(tiny_checkpoint)
-    other.alpha.mul_(0.5)
-    other.save_pretrained(tmp_path / "other")
-    shutil.copytree(photos, tmp_path / "fewer")
-    (tmp_path / "fewer" / "astronaut.png").unlink()
-    before = snapshot(copied)
-    times = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file()}
-    with pytest.raises(SystemExit, match=key) as caught:
-        run_here(
-            "run_amplify.py", *job, change.format(tmp=tmp_path),
-            f"num_pairs={PAIRS}", f"paths.outputs={tmp_path}", "run_name=run",
-        )  # fmt: skip
-    assert "was begun with" in refused(caught) and "another run_name" in refused(caught)
-    assert snapshot(copied) == before
-    assert {path: path.stat().st_mtime_ns for path in times} == times
-
-
-def test_no_usable_picture_is_an_error_with_the_reasons_on_the_disk(
-    job: list[str], photos: Path, tmp_path: Path, run_here: RunHere
-) -> None:
-    where = [f"dataset.root={photos}/bad", f"paths.outputs={tmp_path}", "run_name=bad"]
-    with pytest.raises(SystemExit, match="no pair was made") as caught:
-        run_here("run_amplify.py", *job, *where)
-    refused(caught)
-    run = tmp_path / "amplify" / "bad"
-    assert sorted(row.path for row in read_rows(run)) == ["coffee.png", "cut_short.jpg", "letter.jpg"]
-    assert all(row.status == "rejected" and row.reason for row in read_rows(run))
-    assert list((run / "amplified_data" / "target").iterdir()) == []
-
-
-def test_a_pair_that_could_not_be_written_is_a_failure_and_is_tried_again(
-    job: list[str], tmp_path: Path, run_here: RunHere
-) -> None:
-    """A folder stands where a picture should go, and then no longer does."""
-    run = tmp_path / "amplify" / "run"
-    arguments = [*job, f"paths.outputs={tmp_path}", "run_name=run"]
-    in_the_way = run / "amplified_data" / "target" / "image_0004.png"
-    in_the_way.mkdir(parents=True)
-    with pytest.raises(SystemExit, match=r"failure_budget=0.05: 1 of 12 pairs \(8.3%\) failed") as caught:
-        run_here("run_amplify.py", *arguments)
-    refused(caught)
-    (failed,) = [row for row in read_rows(run) if row.status == "failed"]
-    assert (failed.place, failed.stage, failed.name) == (4, "write", "") and failed.reason
-    assert manifest(run).num_rows == len(ok_rows(run)) == USABLE - 1
-    in_the_way.rmdir()
-    run_here("run_amplify.py", *arguments)
-    assert len(ok_rows(run)) == USABLE
-    assert {row.attempt for row in read_rows(run)} == {0}  # the fault was not the noise's
-    assert in_the_way.is_file() and not list(run.rglob("*.tmp"))
-
-
-def test_failures_within_the_budget_are_no_error(job: list[str], tmp_path: Path, run_here: RunHere) -> None:
-    (tmp_path / "amplify" / "run" / "amplified_data" / "target" / "image_0004.png").mkdir(parents=True)
-    run_here("run_amplify.py", *job, f"paths.outputs={tmp_path}", "run_name=run", "failure_budget=0.1")
-    assert len(ok_rows(tmp_path / "amplify" / "run")) == USABLE - 1
-
-
-def test_the_journal_is_json_a_line(undisturbed: Path) -> None:
-    lines = (undisturbed / "journal-0of1.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    assert rows[-1] == {"finished": True, "num_pairs": PAIRS}
-    assert {row["status"] for row in rows[:-1]} == {"ok", "rejected"}

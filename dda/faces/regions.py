@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+from scipy import ndimage
 
 from dda.faces.mesh import EYE_OUTLINES, Face
 from dda.styles import REGIONS
@@ -56,6 +57,9 @@ SHINE = 0.6
 
 LID = 11
 """How far the lids reach around the eyeball, in hundredths of the distance between the eyes."""
+
+SMALL_PART = 0.35
+"""Area below which a part of the teeth is taken for shine, as a share of the largest part."""
 
 COVERED = (0.28, 0.45)
 """An eye of whose surround less than this share looks like skin lies under glasses or hair; above it is bare."""
@@ -112,7 +116,9 @@ def mesh_regions(image: np.ndarray, face: Face) -> Regions:
     bare = oval * (1 - mouth) * (1 - eyeballs)
     for mask in surrounds + brows:
         bare = bare * (1 - mask)
-    likeness = _skin_likeness(image, face, bare)
+    # The mesh's lips may lie a little off the face's: what lies around them is lip where it is not skin.
+    around_mouth = shape([points[list(LIPS_OUTER)]], feather=2, grow=5)
+    likeness = np.maximum(_skin_likeness(image, face, bare), around_mouth)
 
     eyes = np.zeros_like(oval)
     brow = np.zeros_like(oval)
@@ -186,7 +192,7 @@ def _soft_polygons(polygons: list[np.ndarray], size: int, feather: float, grow: 
 def _open_mouth(image: np.ndarray, points: np.ndarray, mouth: np.ndarray, unit: float) -> np.ndarray:
     """Teeth, tongue and the dark of an open mouth (H, W) in [0, 1]: inside the inner lip line and unlike the lips."""
     gap = float(np.hypot(*(points[14] - points[13])))
-    if gap < 2 * unit:
+    if gap < 2.5 * unit:
         return np.zeros_like(mouth)
     inside = _soft_polygons([points[list(LIPS_INNER)]], len(image), 1.2 * unit, 2.5 * unit)
     lips = (mouth > 0.7) & (inside < 0.2)
@@ -196,7 +202,17 @@ def _open_mouth(image: np.ndarray, points: np.ndarray, mouth: np.ndarray, unit: 
     lip_light, lip_red = np.median(light[lips]), np.median(red[lips])
     teeth = np.maximum(_ramp(lip_red - red, 0.06, 0.16), _ramp(light - lip_light, 0.3, 0.6))
     throat = _ramp(lip_light - light, 0.7, 1.2)
-    return inside * np.maximum(teeth, throat)
+    return inside * np.maximum(_largest_parts(inside * teeth), throat)
+
+
+def _largest_parts(mask: np.ndarray) -> np.ndarray:
+    """The mask without its small parts: teeth hang together, a shine on the lip lies by itself."""
+    parts, count = ndimage.label(mask > 0.2)
+    if not count:
+        return mask
+    areas = np.bincount(parts.ravel())[1:]
+    kept = np.flatnonzero(areas >= SMALL_PART * areas.max()) + 1
+    return mask * ndimage.binary_dilation(np.isin(parts, kept), iterations=2)
 
 
 def _skin_likeness(image: np.ndarray, face: Face, sure: np.ndarray) -> np.ndarray:

@@ -21,6 +21,31 @@ ALPHA_REF = 0.5
 """Initial value of alpha, the residual weight: k_r is relative to it."""
 
 
+class ResidualHead(nn.Module):
+    """From coarse features to the residual of every pixel, guided by the picture.
+
+    Makeup follows edges of the picture that a coarse grid cannot draw: a lip's border, a lash line. So the features
+    become, pixel by pixel, an affine map of the source's own colour (as in HDRNet, Gharbi et al., SIGGRAPH 2017).
+    """
+
+    def __init__(self, features: int, guides: int, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(features + guides, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 1),
+            nn.SiLU(),
+            nn.Conv2d(width, 12, 1),
+        )
+
+    def forward(self, features: torch.Tensor, guides: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+        """Residual (N, 3, S, S) of features (N, F, S/p, S/p), guides (N, G, S, S) and source (N, 3, S, S)."""
+        fine = F.interpolate(features, size=guides.shape[-2:], mode="bilinear", align_corners=False)
+        maps = self.layers(torch.cat([fine, guides], dim=1))
+        linear, offset = maps[:, :9].unflatten(1, (3, 3)), maps[:, 9:]
+        return (linear * source[:, None]).sum(2) + offset
+
+
 class CompactResidualModel(ModelMixin, ConfigMixin):
     """Denoises the makeup residual of a face, given the bare face, its region masks and a style in each region.
 
@@ -33,6 +58,8 @@ class CompactResidualModel(ModelMixin, ConfigMixin):
         patch: side of a patch in pixels.
         channels: width of the U-Net's levels, finest first.
         style_dim: length of a style's condition vector in each region.
+        features: channels that the U-Net hands to the head.
+        head_width: channels of the head.
     """
 
     @register_to_config
@@ -43,6 +70,8 @@ class CompactResidualModel(ModelMixin, ConfigMixin):
         patch: int = 4,
         channels: tuple[int, ...] = (48, 64, 96, 128),
         style_dim: int = 16,
+        features: int = 16,
+        head_width: int = 16,
     ) -> None:
         super().__init__()
         pixels = patch * patch
@@ -51,7 +80,7 @@ class CompactResidualModel(ModelMixin, ConfigMixin):
         self.unet = UNet2DModel(
             sample_size=crop_size // patch,
             in_channels=pixels * (3 + 3 + len(REGIONS)) + style_dim,
-            out_channels=pixels * 3,
+            out_channels=features,
             block_out_channels=tuple(channels),
             layers_per_block=1,
             down_block_types=("DownBlock2D",) * len(channels),
@@ -59,6 +88,7 @@ class CompactResidualModel(ModelMixin, ConfigMixin):
             add_attention=False,
             norm_num_groups=8,
         )
+        self.head = ResidualHead(features, 3 + 3 + len(REGIONS), head_width)
 
     def gains(self) -> torch.Tensor:
         """(alpha / alpha_ref) w_r, the learned part of k_r, (4,)."""
@@ -83,9 +113,10 @@ class CompactResidualModel(ModelMixin, ConfigMixin):
         """
         patch = self.config.patch
         condition = self.fgmm.paint(style_ids, F.avg_pool2d(masks, patch))
-        pixels = F.pixel_unshuffle(torch.cat([noisy, source * 2 - 1, masks], dim=1), patch)
-        prediction = self.unet(torch.cat([pixels, condition], dim=1), timestep).sample
-        return F.pixel_shuffle(prediction, patch)
+        centred = source * 2 - 1
+        guides = torch.cat([noisy, centred, masks], dim=1)
+        coarse = torch.cat([F.pixel_unshuffle(guides, patch), condition], dim=1)
+        return self.head(self.unet(coarse, timestep).sample, guides, centred)
 
 
 def make_scheduler() -> DDIMScheduler:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dda.faces.mesh import Face, FaceDetector
+from dda.faces.mesh import EYE_OUTLINES, Face, FaceDetector
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -29,6 +29,14 @@ def test_eyes_and_mouth_are_where_a_person_sees_them(face: Face) -> None:
 def test_glasses_and_a_cap_hide_no_face(detector: FaceDetector, hopper: np.ndarray) -> None:
     (face,) = detector(hopper)
     assert face.score > 0.5
+
+
+def test_the_outline_of_an_eye_runs_from_its_left_corner_along_the_lower_lid(face: Face) -> None:
+    for outline in EYE_OUTLINES:
+        x, y = face.points[list(outline)].T
+        assert x.argmin() == 0 and x.argmax() == 8
+        lower, upper = y[1:8], y[:8:-1]  # from left to right
+        assert (lower > upper).all()
 
 
 def test_eyes_come_image_left_first(detector: FaceDetector, astronaut: np.ndarray, face: Face) -> None:

@@ -1,0 +1,151 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dda.faces.align import CROP_SIZE
+from dda.faces.prepare import PreparedFace
+from dda.images import read_image
+from dda.mistakes import UserError
+from dda.training.seed_pairs import MARGIN, PADDED_SIZE, AlignedPair, cut_pair, find_styles, load_pairs, pair_files
+
+
+@pytest.fixture(scope="module")
+def loaded(pairs_root: Path) -> list[AlignedPair]:
+    return list(load_pairs(pairs_root)[1])
+
+
+@pytest.fixture
+def copied(pairs_root: Path, tmp_path: Path) -> Path:
+    """A copy of the pairs' style folder, to spoil."""
+    return Path(shutil.copytree(pairs_root / "Tinted lips", tmp_path / "pairs" / "Tinted lips"))
+
+
+def touch(*files: Path) -> None:
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+# --- Finding --------------------------------------------------------------------------------------------
+
+
+def test_every_folder_with_both_sides_is_a_style_in_name_order(tmp_path: Path) -> None:
+    for folder in ("은은한/source", "은은한/target", "Bold/source", "Bold/target", "notes/source"):
+        (tmp_path / folder).mkdir(parents=True)
+    touch(tmp_path / "readme.txt")
+    assert find_styles(tmp_path) == {"Bold": tmp_path / "Bold", "은은한": tmp_path / "은은한"}
+
+
+def test_a_folder_of_two_sides_is_one_style_of_its_name(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_styles(copied) == {"Tinted lips": copied}
+    monkeypatch.chdir(copied)
+    assert list(find_styles(Path())) == ["Tinted lips"]
+
+
+def test_a_folder_without_pairs_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "style" / "source").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds no pairs; expected .*<style>/source"):
+        find_styles(tmp_path)
+    with pytest.raises(UserError, match="not a folder"):
+        find_styles(tmp_path / "none")
+
+
+def test_files_are_matched_by_stem_in_name_order(tmp_path: Path) -> None:
+    touch(*(tmp_path / "source" / name for name in ("b.png", "a.JPG", "notes.txt")))
+    touch(*(tmp_path / "target" / name for name in ("a.png", "b.webp", ".DS_Store")))
+    pairs = [(source.name, target.name) for source, target in pair_files(tmp_path)]
+    assert pairs == [("a.JPG", "a.png"), ("b.png", "b.webp")]
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_picture_without_its_other_half_is_refused(side: str, copied: Path) -> None:
+    (copied / side / "plain.png").unlink()
+    with pytest.raises(UserError, match="'plain' is in only one of source/ and target/"):
+        pair_files(copied)
+
+
+def test_two_empty_sides_are_refused(tmp_path: Path) -> None:
+    for side in ("source", "target"):
+        (tmp_path / side).mkdir()
+    with pytest.raises(UserError, match="hold no pictures"):
+        pair_files(tmp_path)
+
+
+# --- Reading --------------------------------------------------------------------------------------------
+
+
+def test_pairs_are_aligned_by_their_sources(loaded: list[AlignedPair]) -> None:
+    assert len(loaded) == 2
+    for pair in loaded:
+        assert pair.source.shape == pair.target.shape == (512, 512, 3) and pair.style == 0
+        left, right = pair.regions.face.eyes
+        assert abs(left[1] - right[1]) < 10 and abs((left[0] + right[0]) / 2 - 256) < 15
+        change = np.abs(pair.source.astype(int) - pair.target).sum(-1)
+        lips = pair.regions["lips"] > 0.7
+        assert change[lips].mean() > 50 * change[pair.regions["lips"] == 0].mean()
+
+
+def test_several_styles_are_numbered_and_named(copied: Path) -> None:
+    shutil.copytree(copied, copied.parent / "Another")
+    styles, pairs, count = load_pairs(copied.parent)
+    assert styles == ["Another", "Tinted lips"] and count == 4
+    assert [pair.style for pair in pairs] == [0, 0, 1, 1]
+
+
+def test_pictures_of_two_sizes_are_refused(copied: Path) -> None:
+    target = copied / "target" / "plain.png"
+    Image.fromarray(read_image(target)).resize((500, 512)).save(target)
+    with pytest.raises(UserError, match=r"plain.png: is 500x512 pixels, its source 512x512"):
+        list(load_pairs(copied)[1])
+
+
+def test_a_picture_that_cannot_be_read_is_named(copied: Path) -> None:
+    (copied / "target" / "plain.png").write_text("no picture")
+    with pytest.raises(UserError, match=r"target/plain.png: "):
+        list(load_pairs(copied)[1])
+
+
+def test_a_source_without_a_face_is_named(copied: Path) -> None:
+    for side in ("source", "target"):
+        Image.new("RGB", (512, 512), "grey").save(copied / side / "plain.png")
+    with pytest.raises(UserError, match=r"source/plain\.png: no face found"):
+        list(load_pairs(copied)[1])
+
+
+# --- The canonical crop ---------------------------------------------------------------------------------
+
+
+def test_the_crop_holds_the_face_in_its_canonical_place(loaded: list[AlignedPair]) -> None:
+    pair = cut_pair(loaded[0])
+    assert pair.source.shape == pair.target.shape == (3, PADDED_SIZE, PADDED_SIZE)
+    assert pair.masks.shape == (4, PADDED_SIZE, PADDED_SIZE) and pair.points.shape == (468, 2)
+    assert {pair.source.dtype, pair.target.dtype, pair.masks.dtype} == {torch.uint8}
+    mouth = (pair.points[61] + pair.points[291]) / 2
+    assert np.abs(mouth - (MARGIN + CROP_SIZE * np.array([0.5, 0.74]))).max() < 12
+    assert pair.masks.sum(0, dtype=torch.int32).max() <= 255 + 2  # four roundings
+
+
+def test_masks_and_landmarks_move_with_the_picture(loaded: list[AlignedPair]) -> None:
+    pair = cut_pair(loaded[0])
+    change = (pair.source.int() - pair.target.int()).abs().sum(0).float()
+    lips = pair.masks[1].float()
+    assert float(change[lips > 180].mean()) > 50 * float(change[lips == 0].mean())
+    ys, xs = np.nonzero(lips.numpy() > 127)
+    assert np.abs(np.array([xs.mean(), ys.mean()]) - pair.points[[61, 291, 0, 17]].mean(0)).max() < 8
+
+
+def test_training_sees_what_amplification_sees(loaded: list[AlignedPair], portraits: list[PreparedFace]) -> None:
+    """The middle of the padded crop is the crop that `CompactAmplifier.residuals` takes of the same face."""
+    from dda.faces.align import warp_down
+    from dda.images import to_tensor
+    from dda.models.compact import crop_matrix
+
+    pair = loaded[0]
+    matrix = torch.from_numpy(crop_matrix(pair.regions.face))[None]
+    expected = warp_down(to_tensor(pair.source)[None], matrix, CROP_SIZE)[0] * 255
+    middle = slice(MARGIN, MARGIN + CROP_SIZE)
+    assert float((cut_pair(pair).source[:, middle, middle] - expected).abs().max()) <= 0.51
