@@ -31,7 +31,7 @@ from dda.faces.mesh import FaceDetector
 from dda.faces.prepare import prepare
 from dda.merge import merge
 from dda.mistakes import UserError
-from dda.models.checkpoint import load_compact, weights_digest
+from dda.models.checkpoint import checkpoint_digest, load_compact
 from dda.models.compact import CompactAmplifier
 from dda.pairs.journal import Journal, PairRow, read_journal
 from dda.pairs.plan import Plan, PlannedPair, ShardPlan, make_plan
@@ -103,7 +103,7 @@ def _settings(cfg: DictConfig, plan: Plan, styles: dict[str, Style], device: tor
         "faces": cfg.faces,
         "strength": OmegaConf.to_container(cfg.strength),
         "model": {"name": cfg.model.name, "steps": cfg.model.steps},
-        "model.checkpoint": weights_digest(cfg.model.checkpoint),
+        "model.checkpoint": checkpoint_digest(cfg.model.checkpoint),
         "parser": cfg.parser.name,
         "batch_size": cfg.batch_size,
         "device": device.type,

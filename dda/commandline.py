@@ -90,9 +90,11 @@ def quote_argv(arguments: Sequence[str]) -> list[str]:
     Paths and names are taken letter by letter (`dataset.root=/home/사진 (1)`, `run_name=007`), but for `~/`,
     the home folder. Values already in quotes, `null`, interpolations, lists and, with `-m`, sweeps (`a,b`,
     `glob(*)`, `range(4)`) keep their meaning; with `-m` a path with a comma is one value where it exists.
+    `-m` itself comes first, since Hydra takes no setting on both sides of it.
     """
-    sweeping = "-m" in arguments or "--multirun" in arguments
-    return [_quote_argument(argument, sweeping) for argument in arguments]
+    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    settings = [argument for argument in arguments if argument not in flags]
+    return flags + [_quote_argument(argument, bool(flags)) for argument in settings]
 
 
 def _quote_argument(argument: str, sweeping: bool) -> str:

@@ -18,7 +18,7 @@ def claim(run_dir: Path, settings: Mapping[str, Any]) -> None:
         settings: JSON values by configuration key.
 
     Raises:
-        UserError: the run was begun with other settings; nothing is written then.
+        UserError: the run was begun with other settings, or its file is damaged; nothing is written then.
     """
     file = run_dir / SETTINGS
     text = json.dumps(settings, indent=2, ensure_ascii=False)
@@ -26,7 +26,10 @@ def claim(run_dir: Path, settings: Mapping[str, Any]) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         write_atomically(file, text.encode())
         return
-    begun = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        begun = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file}: is damaged ({error}); give another run_name") from error
     wanted = json.loads(text)
     for key in sorted(begun.keys() | wanted.keys()):
         if begun.get(key) != wanted.get(key):

@@ -10,6 +10,7 @@ import torch
 from dda.mistakes import UserError
 from dda.models.compact import CompactResidualModel
 
+CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -27,35 +28,40 @@ def load_compact(checkpoint: str | Path | None) -> CompactResidualModel:
     folder = shipped_checkpoint() if checkpoint is None else Path(checkpoint)
     _check_kind(folder)
     try:
-        model = CompactResidualModel.from_pretrained(
+        model, report = CompactResidualModel.from_pretrained(
             folder,
             torch_dtype=torch.float32,
             use_safetensors=True,
             local_files_only=True,
             low_cpu_mem_usage=False,
+            output_loading_info=True,
         )
     except Exception as error:  # diffusers and safetensors have no common class for a damaged file
         raise UserError(f"model.checkpoint={folder}: its weights cannot be loaded: {_one_line(error)}") from error
+    for kind, problem in (("missing_keys", "lacks"), ("unexpected_keys", "holds the unknown")):
+        if report[kind]:
+            raise UserError(f"model.checkpoint={folder}: {WEIGHTS} {problem} {sorted(report[kind])[0]}; train it again")
     bad = [name for name, value in model.named_parameters() if not torch.isfinite(value).all()]
     if bad:
         raise UserError(f"model.checkpoint={folder}: {bad[0]} holds values that are not finite; train it again")
     return model.eval().requires_grad_(False)
 
 
-def weights_digest(checkpoint: str | Path | None) -> str:
-    """SHA-256 of a checkpoint's weights: what makes its pixels."""
+def checkpoint_digest(checkpoint: str | Path | None) -> str:
+    """SHA-256 of a checkpoint's config and weights: what makes its pixels."""
     folder = shipped_checkpoint() if checkpoint is None else Path(checkpoint)
-    with (folder / WEIGHTS).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256((folder / CONFIG).read_bytes())
+    digest.update((folder / WEIGHTS).read_bytes())
+    return digest.hexdigest()
 
 
 def _check_kind(folder: Path) -> None:
     wanted = "a folder with config.json and safetensors, as run_train.py writes it to outputs/train/RUN/checkpoint"
-    if not (folder / "config.json").is_file():
+    if not (folder / CONFIG).is_file():
         found = "no config.json in it" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
         raise UserError(f"model.checkpoint={folder}: {found}; model=compact takes {wanted}")
     try:
-        kind = json.loads((folder / "config.json").read_text()).get("_class_name")
+        kind = json.loads((folder / CONFIG).read_text()).get("_class_name")
     except (ValueError, AttributeError) as error:
         raise UserError(
             f"model.checkpoint={folder}: config.json is not a JSON object; model=compact takes {wanted}"

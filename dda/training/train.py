@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from dda.amplify import CONSOLE, pick_device
 from dda.config import resolve_run
+from dda.images import content_hash
 from dda.mistakes import UserError
-from dda.models.checkpoint import load_compact, weights_digest
+from dda.models.checkpoint import checkpoint_digest, load_compact
 from dda.models.compact import CompactResidualModel
 from dda.settings import claim
 from dda.styles import REGIONS
@@ -41,7 +43,7 @@ def main(cfg: DictConfig) -> None:
     torch.manual_seed(cfg.seed)
     model = _first_model(cfg.train.init, styles).to(pick_device(cfg.device))
     state = TrainingState.start(model, cfg.train.updates, cfg.train.learning_rate, cfg.train.ema, cfg.seed)
-    claim(run.folder, _settings(cfg, styles, len(pairs)))
+    claim(run.folder, _settings(cfg, styles, pairs))
     state_file = run.folder / "state.pt"
     if state_file.exists():
         state.load(state_file)
@@ -99,14 +101,15 @@ def _first_model(init: str, styles: Sequence[str]) -> CompactResidualModel:
     return model
 
 
-def _settings(cfg: DictConfig, styles: Sequence[str], pairs: int) -> dict[str, object]:
+def _settings(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPair]) -> dict[str, object]:
     """What decides the weights that come of a training."""
     keys = ("updates", "batch_size", "learning_rate", "ema", "precision", "morphs")
     init = cfg.train.init
     return {
-        "data.root": f"{pairs} pairs of {', '.join(styles)}",
+        "data.root": f"{len(pairs)} pairs of {', '.join(styles)}",
+        "the pictures": [content_hash(np.stack([pair.source, pair.target]))[:16] for pair in pairs],
         "seed": cfg.seed,
-        "train.init": init if init == "scratch" else weights_digest(None if init == "shipped" else init),
+        "train.init": init if init == "scratch" else checkpoint_digest(None if init == "shipped" else init),
         **{f"train.{key}": cfg.train[key] for key in keys},
     }
 

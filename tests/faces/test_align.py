@@ -94,9 +94,7 @@ def test_resampling_meets_the_picture_at_the_right_place(scale: float) -> None:
     y, x = np.mgrid[:64, :64] + 0.5
     at = apply(matrix, np.stack([x.ravel(), y.ravel()], 1)) - 0.5
     expected = [ndimage.map_coordinates(picture[..., c].astype(float), at[:, ::-1].T, order=1) for c in range(3)]
-    assert (
-        np.abs(cut.reshape(-1, 3) - np.stack(expected, 1)).mean() < 0.6 + 0.15 * scale
-    )
+    assert np.abs(cut.reshape(-1, 3) - np.stack(expected, 1)).mean() < 0.6 + 0.15 * scale
 
 
 @pytest.mark.parametrize("scale", [2.0, 4.0, 7.0])
