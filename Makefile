@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help amplify train test lint format clean
+.PHONY: help amplify train weights test lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -19,6 +19,12 @@ amplify: $(READY) ## Make pairs of the demo faces in five styles (ARGS="batch_si
 
 train: $(READY) ## Train an amplifier from your pairs (ARGS="data.root=DIR ...")
 	$(RUN) run_train.py $(ARGS)
+
+# What made dda/assets/compact. EXCLUDE names the portraits to leave out; the model card says which were.
+weights: $(READY) ## Train the five shipped styles again (PORTRAITS=DIR, EXCLUDE="002 003 ...")
+	$(RUN) -m dda.training.author $(PORTRAITS) outputs/authored $(if $(EXCLUDE),--exclude $(EXCLUDE))
+	$(RUN) run_train.py data.root=outputs/authored train.init=scratch train.updates=1500 train.morphs=100 \
+		run_name=shipped $(ARGS)
 
 test: $(READY) ## Run the tests (ARGS="-k name" for some of them)
 	$(RUN) -m pytest $(ARGS)

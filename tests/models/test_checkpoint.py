@@ -147,9 +147,10 @@ def test_the_trap_would_spring(tmp_path: Path) -> None:
     assert (tmp_path / "sprung").exists()
 
 
-def test_the_digest_is_that_of_the_weights(folder: Path) -> None:
+def test_the_digest_is_that_of_config_and_weights(folder: Path) -> None:
     before = checkpoint_digest(folder)
-    assert before == hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    whole = (folder / "config.json").read_bytes() + (folder / WEIGHTS).read_bytes()
+    assert before == hashlib.sha256(whole).hexdigest()
     weights = load_file(folder / WEIGHTS)
     weights["alpha"] += 1e-3
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
