@@ -257,7 +257,10 @@ def _robust_fit(basis: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.
     for _ in range(6):
         weighted = basis * weight[:, None]
         normal, moment = weighted.T @ basis, weighted.T @ colours
-        fit = np.stack([np.linalg.solve(normal + r * RIDGE * weight.sum(), m) for r, m in zip(STIFF, moment.T, strict=True)], 1)
+        ridge = RIDGE * weight.sum()
+        fit = np.stack(
+            [np.linalg.solve(normal + stiff * ridge, column) for stiff, column in zip(STIFF, moment.T, strict=True)], 1
+        )
         error = colours - basis @ fit
         trusted = weight > 0.3 * weight.max()
         spread = np.maximum(1.5 * np.median(np.abs(error[trusted]), axis=0), SKIN_SPREAD)
