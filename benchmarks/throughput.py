@@ -1,77 +1,76 @@
-"""Pairs a second from files to files, beside the model alone, in one process.
+"""Pairs a second from files to files, beside the model alone, on this machine.
 
-    python benchmarks/throughput.py PHOTOS [--pairs 64] [--batch-size 8] [--steps 1]
+    python benchmarks/throughput.py PHOTOS [--batch-size 8] [--steps 1] [--copies 2]
 
-PHOTOS is a folder of photos. They are amplified twice, one style a face: the first run warms up, the second is
-timed. The model alone is timed on one batch of the same size. The ratio says how much of a pair is not the model.
+PHOTOS is a folder of photos; `run_amplify.py` makes pairs of them, one style a face, in a process of its own, of
+each photo ``copies`` times. The closing summary's pairs a second (what the run spends from its first picture read to
+its last pair written) stand beside the model's own, timed on a batch of the same size. The ratio says how much of a
+pair is not the model.
 """
 
 import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 
-from dda import amplify
-from dda.config import register_configs
 from dda.models.checkpoint import load_compact
 from dda.models.compact import sample_residual
 
+ROOT = Path(__file__).resolve().parent.parent
 
-def amplified(photos: Path, pairs: int, batch_size: int, steps: int, outputs: str, run_name: str) -> float:
-    """Seconds a pair of one run."""
-    overrides = [
-        "dataset=folder",
-        f"dataset.root='{photos}'",
-        "style_assignment=random",
-        f"num_pairs={pairs}",
-        f"batch_size={batch_size}",
-        f"model.steps={steps}",
-        f"run_name={run_name}",
-        f"paths.outputs={outputs}",
-        "logger=none",
+
+def files_to_files(photos: Path, copies: int, batch_size: int, steps: int, folder: Path) -> tuple[int, float]:
+    """Pairs made by one run, and pairs a second."""
+    for copy in range(copies):
+        shutil.copytree(photos, folder / "photos" / str(copy))
+    command = [
+        *(sys.executable, "run_amplify.py", "dataset=folder", f"dataset.root={folder / 'photos'}"),
+        *(f"batch_size={batch_size}", f"model.steps={steps}", f"paths.outputs={folder}", "logger=none"),
     ]
-    cfg = compose("amplify", overrides)
-    began = time.perf_counter()
-    amplify.main(cfg)
-    return (time.perf_counter() - began) / pairs
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"}
+    )
+    found = re.search(r"(\d+) made now \(([\d.]+) a second\)", done.stdout)
+    assert found is not None, done.stdout
+    return int(found[1]), float(found[2])
 
 
 def model_alone(batch_size: int, steps: int) -> float:
-    """Seconds a pair of the model's denoising steps."""
+    """Pairs a second of the model's denoising steps."""
     model = load_compact(None)
     crops, masks = torch.rand(batch_size, 3, 256, 256), torch.rand(batch_size, 4, 256, 256) / 4
     style_ids = torch.zeros(batch_size, 4, dtype=torch.long)
     times = []
-    for _ in range(4):
+    for _ in range(7):
         began = time.perf_counter()
         sample_residual(model, crops, masks, style_ids, crops, steps)
         times.append(time.perf_counter() - began)
-    return sorted(times)[1] / batch_size
+    return batch_size / sorted(times)[3]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--copies", type=int, default=2)
     options = parser.parse_args()
-    register_configs()
-    conf = Path(__file__).resolve().parent.parent / "conf"
-    with tempfile.TemporaryDirectory() as outputs, initialize_config_dir(str(conf), version_base="1.3"):
-        size = (options.batch_size, options.steps, outputs)
-        amplified(options.photos.resolve(), min(options.pairs, 16), *size, "warm")
-        whole = amplified(options.photos.resolve(), options.pairs, *size, "timed")
+    with tempfile.TemporaryDirectory() as folder:
+        pairs, whole = files_to_files(
+            options.photos.resolve(), options.copies, options.batch_size, options.steps, Path(folder)
+        )
     alone = model_alone(options.batch_size, options.steps)
-    print(
-        f"{torch.get_num_threads()} threads, batch {options.batch_size}, {options.steps} steps, {options.pairs} pairs"
-    )
-    print(f"files to files  {1 / whole:6.1f} pairs/s  {1000 * whole:6.1f} ms a pair")
-    print(f"model alone     {1 / alone:6.1f} pairs/s  {1000 * alone:6.1f} ms a pair")
-    print(f"ratio           {whole / alone:6.2f}")
+    print(f"{torch.get_num_threads()} threads, batch {options.batch_size}, steps {options.steps}, {pairs} pairs")
+    print(f"files to files  {whole:6.1f} pairs/s")
+    print(f"model alone     {alone:6.1f} pairs/s")
+    print(f"ratio           {alone / whole:6.2f}")
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ class Amplification:
         """Jobs and refusals in plan order, prepared ahead of their turn."""
         groups = (list(group) for _, group in itertools.groupby(self.pairs, key=lambda pair: pair.path))
         ahead: deque[tuple[list[PlannedPair], Future[list[PreparedFace | SourceError]]]] = deque()
-        window = self.workers + self.batch_size
+        window = self.workers + 2 * self.batch_size  # a batch ready while the one before is painted
         try:
             while True:
                 for group in itertools.islice(groups, window - len(ahead)):
@@ -202,12 +202,13 @@ def _unusable(pair: PlannedPair, face: int, error: SourceError) -> PairRow:
 
 def _finished(job: _Job, target: np.ndarray) -> Outcome:
     pair, face = job.pair, job.face
-    change = np.abs(target.astype(np.int16) - face.source)
-    background = (face.regions.total == 0) & (change.max(-1) > 0)
+    change = np.maximum(target, face.source) - np.minimum(target, face.source)
+    total = face.regions.total
+    background = (total == 0) & change.any(-1)
     measures = {
         "background_error": float(np.count_nonzero(background)),  # pixels changed where M = 0: law 3 says none
         "makeup_change": float(change.mean() / 255),
-        "mask_share": float(face.regions.total.mean()),
+        "mask_share": float(total.mean()),
     }
     name = pair_name(pair.place, face.index)
     row = PairRow(pair.place, face.index, pair.path, pair.style, 0, "ok", "", "", name, face.content_hash, measures)

@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from dda.config import check, last_written, register_configs
+from dda.memory import keep_freed_memory
 from dda.mistakes import UserError, explain
 
 DATA_PATHS = ("dataset.root", "data.root", "data.holdout")
@@ -33,6 +34,9 @@ _FUNCTION = re.compile(r"\w+\(.*\)", re.DOTALL)
 
 def launch(main: Callable[[], None]) -> None:
     """Run a `hydra.main` function; a mistake on the command line leaves as `SystemExit` with one line."""
+    # Threads that wait for work must not spin on the cores that decode and write.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     # With it Hydra hands its exceptions on, instead of printing them over many lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv[1:] = quote_argv(sys.argv[1:])

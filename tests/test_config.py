@@ -52,7 +52,6 @@ def test_a_value_out_of_range_is_named_with_what_is_allowed(override: str) -> No
     [
         "data.root=/no/such/folder",
         "data.holdout=/no/such/folder",
-        "data.align=both",
         "train.updates=0",
         "train.batch_size=0",
         "train.learning_rate=0",

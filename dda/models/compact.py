@@ -199,10 +199,11 @@ class CompactAmplifier:
         matrices = [crop_matrix(face) for face in faces]
         to_picture = torch.from_numpy(np.stack(matrices))
         to_crop = torch.from_numpy(np.stack([invert(matrix) for matrix in matrices]))
-        crops = warp_down(torch.cat([source, masks], dim=1), to_picture, self.model.config.crop_size)
+        size = self.model.config.crop_size
+        source_crop, mask_crop = warp_down(source, to_picture, size), warp(masks, to_picture, size)
         ids = [[self.styles.index(style.regions[region]) for region in REGIONS] for style in styles]
         style_ids = torch.tensor(ids, device=self.device)
-        residual = sample_residual(self.model, crops[:, :3], crops[:, 3:], style_ids, noise, self.steps)
+        residual = sample_residual(self.model, source_crop, mask_crop, style_ids, noise, self.steps)
         return warp(residual, to_crop, source.shape[-1])
 
 
