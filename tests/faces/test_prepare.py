@@ -126,11 +126,15 @@ def couple(astronaut: np.ndarray, hopper: np.ndarray) -> np.ndarray:
 
 def test_of_several_faces_the_policy_chooses(look: Prepare, couple: np.ndarray, portraits: list[PreparedFace]) -> None:
     astronaut, hopper = portraits
+
+    def apart(face: PreparedFace, other: PreparedFace) -> float:
+        return float(np.abs(face.source.astype(int) - other.source)[100:400, 100:400].mean())
+
     largest = only(look(couple))
-    assert np.abs(largest.source.astype(int) - hopper.source)[100:400, 100:400].mean() < 8
+    assert apart(largest, hopper) < apart(largest, astronaut) / 4
     faces = look(couple, faces="all")
     assert [face.index for face in faces if isinstance(face, PreparedFace)] == [0, 1]
-    assert np.abs(faces[1].source.astype(int) - astronaut.source)[100:400, 100:400].mean() < 8
+    assert apart(faces[1], astronaut) < apart(faces[1], hopper) / 4
     with pytest.raises(SourceError, match="2 faces"):
         look(couple, faces="reject")
 
