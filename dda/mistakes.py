@@ -38,9 +38,9 @@ def explain_value(error: OmegaConfBaseException) -> str:
     """OmegaConf's refusal of a key or a value, in one line."""
     parent, key = error.parent_node, str(error.key)
     if isinstance(error, ValidationError):
-        return f"{error.full_key}={error.value}: {_allowed(error.object_type, key) or _first_line(error)}"
+        return f"{error.full_key}={error.value}: {_allowed(error.object_type, key) or first_line(error)}"
     if parent is None or not isinstance(error, KeyError | AttributeError):
-        return f"{error.full_key}: {_first_line(error)}"
+        return f"{error.full_key}: {first_line(error)}"
     known = [str(name) for name in parent if name != "hydra"]
     close = difflib.get_close_matches(key, known, n=1)
     meant = f"did you mean {close[0]}? " if close else ""
@@ -72,5 +72,6 @@ def _allowed(schema: Any, key: str) -> str | None:
     return f"must be {' or '.join(words)}" if words else None
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+def first_line(error: Exception) -> str:
+    """What an error says, in one line; its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -18,6 +18,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from dda.mistakes import first_line
+
 _LOG = logging.getLogger(__name__)
 
 # The quantity on the x axis of every chart of a job.
@@ -192,4 +194,4 @@ def _staged_in(folder: Path) -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return first_line(error).rstrip(".")

@@ -7,7 +7,7 @@ from importlib import resources
 import numpy as np
 from PIL import Image
 
-from dda.faces.align import fit_similarity, resample, scale_of
+from dda.faces.align import ffhq_matrix, fit_similarity, resample, scale_of
 
 DETECTOR_SIZE, MESH_SIZE, EYE_SIZE = 256, 192, 64
 MIN_DETECTION, MIN_MESH = 0.5, 0.5
@@ -46,6 +46,11 @@ class Face:
     def mouth_corners(self) -> tuple[np.ndarray, np.ndarray]:
         """Corners of the mouth, image-left first, each (2,)."""
         return self.points[MOUTH_CORNERS[0]], self.points[MOUTH_CORNERS[1]]
+
+    @property
+    def alignment(self) -> np.ndarray:
+        """The FFHQ crop of this face: 512x512 output to picture, 2x3."""
+        return ffhq_matrix(*self.eyes, *self.mouth_corners)
 
     @property
     def size(self) -> float:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dda.faces.align import ALIGNED_SIZE, ffhq_matrix, invert, resample, scale_of
+from dda.faces.align import ALIGNED_SIZE, invert, resample, scale_of
 from dda.faces.dataset import FaceDataset
 from dda.faces.mesh import Face, FaceDetector
 from dda.faces.regions import Regions, mesh_regions
@@ -91,7 +91,7 @@ def _prepare_face(image: np.ndarray, face: Face, index: int, aligned: bool) -> P
     if aligned:
         source = image
     else:
-        matrix = ffhq_matrix(*face.eyes, *face.mouth_corners)
+        matrix = face.alignment
         side = round(scale_of(matrix) * ALIGNED_SIZE)
         if side < MIN_SIDE:
             raise SourceError(

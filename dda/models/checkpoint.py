@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from dda.mistakes import UserError
+from dda.mistakes import UserError, first_line
 from dda.models.compact import CompactResidualModel
 
 CONFIG = "config.json"
@@ -37,7 +37,7 @@ def load_compact(checkpoint: str | Path | None) -> CompactResidualModel:
             output_loading_info=True,
         )
     except Exception as error:  # diffusers and safetensors have no common class for a damaged file
-        raise UserError(f"model.checkpoint={folder}: its weights cannot be loaded: {_one_line(error)}") from error
+        raise UserError(f"model.checkpoint={folder}: its weights cannot be loaded: {first_line(error)}") from error
     for kind, problem in (("missing_keys", "lacks"), ("unexpected_keys", "holds the unknown")):
         if report[kind]:
             raise UserError(f"model.checkpoint={folder}: {WEIGHTS} {problem} {sorted(report[kind])[0]}; train it again")
@@ -72,7 +72,3 @@ def _check_kind(folder: Path) -> None:
         )
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"model.checkpoint={folder}: no {WEIGHTS} in it; model=compact takes {wanted}")
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

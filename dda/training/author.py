@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.progress import track
 
 from dda.config import UserError
-from dda.faces.align import ALIGNED_SIZE, ffhq_matrix, invert, resample
+from dda.faces.align import ALIGNED_SIZE, invert, resample
 from dda.faces.mesh import Face, FaceDetector
 from dda.faces.regions import mesh_regions
 from dda.images import ImageError, encode_png, read_image
+from dda.pairs.writer import write_atomically
 from dda.training.artist import paint
 from dda.training.recipes import Recipe, named_recipes, random_recipe
 from dda.training.seed_pairs import PICTURE_SUFFIXES
@@ -64,7 +65,7 @@ def aligned_face(image: np.ndarray, detector: FaceDetector) -> tuple[np.ndarray,
     face = faces[0]
     if float(np.hypot(*(face.eyes[1] - face.eyes[0]))) < MIN_EYE_DISTANCE * face.size:
         raise Rejected("the face is seen from the side")
-    matrix = ffhq_matrix(*face.eyes, *face.mouth_corners)
+    matrix = face.alignment
     return resample(image, matrix, ALIGNED_SIZE, reflect=True), face.moved(invert(matrix))
 
 
@@ -83,15 +84,9 @@ def author(portrait: Path, looks: list[Recipe], out: Path, detector: FaceDetecto
     for look in looks:
         target = encode_png(paint(image, regions, look))
         for side, data in (("source", source), ("target", target)):
-            _write(out / look.name / side / f"{portrait.stem}.png", data)
-
-
-def _write(file: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    part.write_bytes(data)
-    part.replace(file)
+            folder = out / look.name / side
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / f"{portrait.stem}.png", data)
 
 
 def random_looks(count: int, seed: int) -> Iterator[Recipe]:

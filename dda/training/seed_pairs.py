@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dda.faces.align import ALIGNED_SIZE, CROP_SIZE, ffhq_matrix, invert, resample, warp_down
+from dda.faces.align import ALIGNED_SIZE, CROP_SIZE, invert, resample, warp_down
 from dda.faces.mesh import Face, FaceDetector
 from dda.faces.regions import Regions, mesh_regions
 from dda.images import ImageError, content_hash, read_image, to_tensor
@@ -107,13 +107,11 @@ def load_pairs(root: Path) -> tuple[list[str], Iterator[AlignedPair], int]:
             faces = detector(source)
             if not faces:
                 raise UserError(f"{source_file}: no face found; a seed pair needs one visible face")
-            matrix = _alignment(faces[0])
+            matrix = faces[0].alignment
             aligned = resample(source, matrix, ALIGNED_SIZE, reflect=True)
             parsed[key] = faces[0], mesh_regions(aligned, faces[0].moved(invert(matrix)))
         face, regions = parsed[key]
-        source, target = (
-            resample(picture, _alignment(face), ALIGNED_SIZE, reflect=True) for picture in (source, target)
-        )
+        source, target = (resample(picture, face.alignment, ALIGNED_SIZE, reflect=True) for picture in (source, target))
         return AlignedPair(source, target, regions, style)
 
     return list(styles), (load(*entry) for entry in files), len(files)
@@ -130,10 +128,6 @@ def cut_pair(pair: AlignedPair) -> SeedPair:
     to_crop = invert(matrix)
     points = face.points @ to_crop[:, :2].T + to_crop[:, 2]
     return SeedPair(levels[:3], levels[3:6], levels[6:], points, pair.style)
-
-
-def _alignment(face: Face) -> np.ndarray:
-    return ffhq_matrix(*face.eyes, *face.mouth_corners)
 
 
 def _read(file: Path) -> np.ndarray:
