@@ -26,7 +26,7 @@ def psnr(picture: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> float:
 
 
 def perceptual_distance() -> object | None:
-    """Shift-tolerant LPIPS, if the package that carries it is installed (pip install -e ".[bench]")."""
+    """Shift-tolerant LPIPS, if the package that carries it is installed."""
     try:
         from stlpips_pytorch import stlpips
     except ImportError:

@@ -1,11 +1,12 @@
 """Amplification: from planned (face, style) pairs to finished pictures, in the order of the plan."""
 
 import itertools
+import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -13,30 +14,35 @@ import torch
 from dda.faces.mesh import Face
 from dda.faces.prepare import PreparedFace, SourceError
 from dda.images import to_tensor, to_uint8
-from dda.models.rdm import compose
+from dda.mistakes import UserError
+from dda.models.rdm import Residuals, compose
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import pair_name
 from dda.seeds import pair_noise
 from dda.styles import REGIONS, Style
 
+_LOG = logging.getLogger(__name__)
 
-class Amplifier(Protocol):
-    """What amplification asks of a model; see :class:`dda.models.compact.CompactAmplifier`."""
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class Amplifier(Protocol[S]):
+    """What amplification asks of a model; see :class:`dda.models.compact.CompactAmplifier`.
+
+    ``share`` is called once for a batch of faces, ``residuals`` once for each batch of (face, style) jobs among them:
+    what does not depend on the style is done once for all styles of a face (law 6).
+    """
 
     device: torch.device
-    noise_shape: tuple[int, int, int]
+    noise_shape: tuple[int, ...]
 
     def gains(self) -> torch.Tensor: ...
 
-    def residuals(
-        self,
-        source: torch.Tensor,
-        masks: torch.Tensor,
-        faces: Sequence[Face],
-        styles: Sequence[Style],
-        noise: torch.Tensor,
-    ) -> torch.Tensor: ...
+    def share(self, source: torch.Tensor, masks: torch.Tensor, faces: Sequence[Face], noise: torch.Tensor) -> S: ...
+
+    def residuals(self, shared: S, members: Sequence[int], styles: Sequence[Style]) -> Residuals: ...
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,8 @@ class _Job:
 class Amplification:
     """An iterable of outcomes in plan order, ``len`` of which are pairs if enough sources can be used.
 
-    Pictures are decoded and parsed by ``workers`` threads ahead of the model. A batch is always padded to
-    ``batch_size``, so a pair's bytes depend on its own key and not on what is made beside it.
+    Pictures are decoded and parsed by ``workers`` threads ahead of the model. A pass of the model always has
+    ``batch_size`` rows, so a pair's bytes depend on its own key and not on what is made beside it.
 
     Args:
         pairs: planned pairs still to try, in order; the styles of a face that lie side by side share its preparation.
@@ -92,7 +98,7 @@ class Amplification:
         amplifier: the model.
         styles: by name.
         strength: the run's strengths.
-        batch_size: pairs in one pass of the model.
+        batch_size: faces, and pairs, in one pass of the model.
         seed: root seed of the noise.
         workers: threads that prepare.
     """
@@ -123,21 +129,19 @@ class Amplification:
         return len(self.pairs) if self.wanted is None else self.wanted
 
     def __iter__(self) -> Iterator[Outcome]:
-        batch: list[_Job] = []
+        waiting: list[_Job | Outcome] = []
         with ThreadPoolExecutor(self.workers, thread_name_prefix="prepare") as pool:
             prepared = self._prepared(pool)
             try:
                 for item in self._up_to_wanted(prepared):
-                    if isinstance(item, Outcome):
-                        yield from self._paint(batch)  # in plan order: what came before it first
-                        batch = []
+                    if isinstance(item, _Job) and _count_faces([*waiting, item]) > self.batch_size:
+                        yield from self._finished(waiting)
+                        waiting = []
+                    if isinstance(item, Outcome) and not waiting:
                         yield item
-                        continue
-                    batch.append(item)
-                    if len(batch) == self.batch_size:
-                        yield from self._paint(batch)
-                        batch = []
-                yield from self._paint(batch)
+                    else:
+                        waiting.append(item)
+                yield from self._finished(waiting)
             finally:
                 prepared.close()
 
@@ -175,24 +179,80 @@ class Amplification:
             for _, future in ahead:
                 future.cancel()
 
+    def _finished(self, items: Sequence[_Job | Outcome]) -> Iterator[Outcome]:
+        """The outcomes of a batch of faces, refusals in their places."""
+        painted = self._painted([item for item in items if isinstance(item, _Job)])
+        for item in items:
+            yield item if isinstance(item, Outcome) else next(painted)
+
+    def _painted(self, jobs: Sequence[_Job]) -> Iterator[Outcome]:
+        """The outcomes of jobs, in order. When the device's memory is too small, the batch is halved for good."""
+        done = 0
+        while done < len(jobs):
+            try:
+                for outcome in self._paint(_first_faces(jobs[done:], self.batch_size)):
+                    yield outcome
+                    done += 1
+            except torch.OutOfMemoryError as error:
+                if self.batch_size == 1:
+                    raise UserError(f"device={self.amplifier.device}: out of memory for a single pair") from error
+                self.batch_size //= 2
+                torch.cuda.empty_cache()
+                _LOG.warning("Out of memory: the run goes on in batches of %d.", self.batch_size)
+
     @torch.no_grad()
-    def _paint(self, batch: list[_Job]) -> Iterator[Outcome]:
-        """The finished pairs of a batch."""
-        if not batch:
-            return
-        padded = batch + [batch[-1]] * (self.batch_size - len(batch))
+    def _paint(self, jobs: Sequence[_Job]) -> Iterator[Outcome]:
+        """The outcomes of jobs on at most ``batch_size`` faces."""
+        places = {id(job.face): job.face for job in jobs}
+        faces = _padded(list(places.values()), self.batch_size)
+        order = {key: index for index, key in enumerate(places)}
         device = self.amplifier.device
-        styles = [self.styles[job.pair.style] for job in padded]
-        source = torch.stack([to_tensor(job.face.source) for job in padded]).to(device)
-        masks = torch.stack([torch.from_numpy(job.face.regions.masks) for job in padded]).to(device)
+        source = torch.stack([to_tensor(face.source) for face in faces]).to(device)
+        masks = torch.stack([torch.from_numpy(face.regions.masks) for face in faces]).to(device)
         shape = self.amplifier.noise_shape
-        noise = torch.stack([pair_noise(shape, self.seed, job.face.content_hash, attempt=0) for job in padded])
-        faces = [job.face.regions.face for job in padded]
-        makeup = self.amplifier.residuals(source, masks, faces, styles, noise.to(device))
-        gains = torch.stack([self.strength.gains(style) for style in styles]).to(device) * self.amplifier.gains()
-        target = compose(source, masks, makeup, gains, detail_kept=self.strength.detail).cpu()
-        for job, picture in zip(batch, target, strict=False):
-            yield _finished(job, to_uint8(picture))
+        noise = torch.stack([pair_noise(shape, self.seed, face.content_hash, attempt=0) for face in faces]).to(device)
+        shared = self.amplifier.share(source, masks, [face.regions.face for face in faces], noise)
+        for begin in range(0, len(jobs), self.batch_size):
+            chunk = jobs[begin : begin + self.batch_size]
+            padded = _padded(chunk, self.batch_size)
+            members = [order[id(job.face)] for job in padded]
+            styles = [self.styles[job.pair.style] for job in padded]
+            residuals = self.amplifier.residuals(shared, members, styles)
+            gains = torch.stack([self.strength.gains(style) for style in styles]).to(device) * self.amplifier.gains()
+            targets = compose(source[members], masks[members], residuals, gains, self.strength.detail).cpu()
+            leaks = leakage(residuals.makeup, masks[members], gains).cpu()
+            for job, target, leak in zip(chunk, targets, leaks, strict=False):
+                yield _outcome(job, to_uint8(target), {"leakage": float(leak), "batch_size": float(self.batch_size)})
+
+
+def leakage(makeup: torch.Tensor, masks: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:
+    """Share of a makeup residual that lies outside all regions it is wanted in, in [0, 1], (N,).
+
+    Taken before the masks stop it: what the model wanted to paint where no makeup belongs. 0 for an empty residual.
+
+    Args:
+        makeup: R_m (N, 3, H, W).
+        masks: M_r (N, 4, H, W).
+        gains: k_r (N, 4); a region with gain 0 is none of the style's.
+    """
+    change = makeup.abs().sum(1)
+    wanted = (masks * (gains > 0)[..., None, None]).sum(1) > 0
+    return (change * ~wanted).sum((1, 2)) / change.sum((1, 2)).clamp_min(torch.finfo(change.dtype).tiny)
+
+
+def _count_faces(items: Sequence[_Job | Outcome]) -> int:
+    return len({id(item.face) for item in items if isinstance(item, _Job)})
+
+
+def _first_faces(jobs: Sequence[_Job], count: int) -> Sequence[_Job]:
+    """The leading jobs on at most so many faces."""
+    fitting = (end for end in range(len(jobs), 0, -1) if _count_faces(jobs[:end]) <= count)
+    return jobs[: next(fitting)]
+
+
+def _padded(items: Sequence[T], size: int) -> list[T]:
+    """The items, the last one repeated: a pass of the model always has the same number of rows (law 5)."""
+    return [*items, *[items[-1]] * (size - len(items))]
 
 
 def _unusable(pair: PlannedPair, face: int, error: SourceError) -> PairRow:
@@ -200,7 +260,7 @@ def _unusable(pair: PlannedPair, face: int, error: SourceError) -> PairRow:
     return PairRow(pair.place, face, pair.path, pair.style, 0, error.status, error.stage, error.reason, "", "")
 
 
-def _finished(job: _Job, target: np.ndarray) -> Outcome:
+def _outcome(job: _Job, target: np.ndarray, measured: Mapping[str, float]) -> Outcome:
     pair, face = job.pair, job.face
     change = np.maximum(target, face.source) - np.minimum(target, face.source)
     total = face.regions.total
@@ -209,6 +269,7 @@ def _finished(job: _Job, target: np.ndarray) -> Outcome:
         "background_error": float(np.count_nonzero(background)),  # pixels changed where M = 0: law 3 says none
         "makeup_change": float(change.mean() / 255),
         "mask_share": float(total.mean()),
+        **measured,
     }
     name = pair_name(pair.place, face.index)
     row = PairRow(pair.place, face.index, pair.path, pair.style, 0, "ok", "", "", name, face.content_hash, measures)

@@ -23,9 +23,10 @@ from dda.mistakes import UserError, explain
 
 DATA_PATHS = ("dataset.root", "data.root", "data.holdout")
 MODEL_PATHS = ("model.checkpoint", "model.pretrained", "train.init")
-PATHS = frozenset((*DATA_PATHS, *MODEL_PATHS, "paths.outputs"))
-GROUPS = frozenset(("batch", "model", "style_set", "dataset", "parser", "logger", "paths", "experiment"))
-TEXTS = PATHS | {"run_name", "logger.project", "logger.entity"}
+PARSER_PATHS = ("parser.weights", "parser.detector_weights")
+PATHS = frozenset((*DATA_PATHS, *MODEL_PATHS, *PARSER_PATHS, "paths.outputs"))
+GROUPS = frozenset(("batch", "model", "trainer", "style_set", "dataset", "parser", "logger", "paths", "experiment"))
+TEXTS = PATHS | {"run_name", "logger.project", "logger.entity", "model.prompt", "model.bare_prompt"}
 
 _OVERRIDE = re.compile(r"([+~]{0,2}[A-Za-z_][\w./@:-]*)=(.*)", re.DOTALL)
 _REFUSED = object()

@@ -107,6 +107,7 @@ def one_of(*choices: str) -> Limit:
 
 
 STRENGTH = Limit("a finite number, 0 or more", lambda value: math.isfinite(value) and value >= 0)
+FILE = Limit("a file that exists", lambda value: os.path.isfile(value))
 FOLDER = Limit("a folder that exists", lambda value: os.path.isdir(value))
 
 # A null needs no check: the schema says where it is allowed. A key that a config does not have is skipped.
@@ -130,13 +131,22 @@ LIMITS = {
     "shard.count": at_least(1),
     "shard.index": at_least(0),
     "batch.workers": at_least(1),
-    "model.name": one_of("compact"),
+    "model.name": one_of("compact", "sd15"),
     "model.checkpoint": Limit("a path that exists", lambda value: os.path.exists(value)),
     "model.steps": between(1, 1000),
+    "model.start": one_of("noise", "inversion"),
+    "model.strength": Limit("above 0 and at most 1", lambda value: 0 < value <= 1),
+    "model.guidance": Limit("a finite number, 1 (none) or more", lambda value: math.isfinite(value) and value >= 1),
+    "model.conditioning": one_of("attention", "sum"),
+    "model.precision": one_of("auto", "fp32", "bf16", "fp16"),
+    "model.prompt": Limit("a text that holds {style}, which the style's name takes", lambda value: "{style}" in value),
     "dataset.name": one_of("demo", "folder", "ffhq"),
     "dataset.root": Limit("the path of a folder", lambda value: value != ""),
     "dataset.align": one_of("ffhq", "none"),
-    "parser.name": one_of("mesh"),
+    "parser.name": one_of("mesh", "farl"),
+    "parser.labels": one_of("lapa", "celebm"),
+    "parser.weights": FILE,
+    "parser.detector_weights": FILE,
     "logger.name": one_of("wandb", "none"),
     "logger.mode": one_of("auto", "online", "offline", "disabled"),
     "data.root": FOLDER,
@@ -146,7 +156,10 @@ LIMITS = {
     "train.learning_rate": Limit("a finite number above 0", lambda value: math.isfinite(value) and value > 0),
     "train.morphs": at_least(0),
     "train.ema": Limit("at least 0 and below 1", lambda value: 0 <= value < 1),
-    "train.precision": one_of("auto", "fp32", "bf16"),
+    "train.precision": one_of("auto", "fp32", "bf16", "fp16"),
+    "train.rank": at_least(1),
+    "train.condition_dropout": Limit("at least 0 and below 1", lambda value: 0 <= value < 1),
+    "train.resolution": Limit("a multiple of 64 from 64 to 1024", lambda value: value in range(64, 1025, 64)),
     "train.init": Limit(
         "shipped, scratch or a checkpoint folder that exists",
         lambda value: value in ("shipped", "scratch") or os.path.isdir(value),
@@ -174,6 +187,7 @@ def check(cfg: DictConfig) -> None:
         raise UserError(f"{key}: must be given; write {key}=VALUE")
     for key, limit in LIMITS.items():
         _check_value(typed, key, limit)
+    _check_latent(typed)
     if schema is AmplifyConfig:
         _check_amplify(typed)
     _check_device(typed.device)
@@ -183,6 +197,22 @@ def _check_value(cfg: Any, key: str, limit: Limit) -> None:
     value = OmegaConf.select(cfg, key)
     if value is not None and not limit.holds(value):
         raise UserError(f"{key}={value}: must be {limit.allowed}")
+
+
+LATENT = (
+    *("pretrained", "start", "strength", "scheduler", "guidance"),
+    *("conditioning", "precision", "prompt", "bare_prompt", "style_images"),
+)
+
+
+def _check_latent(cfg: Any) -> None:
+    """The keys of a latent model are all given for one, and none of them for another."""
+    for key in LATENT:
+        value = cfg.model[key]
+        if cfg.model.name == "compact" and value is not None:
+            raise UserError(f"model.{key}={value}: model=compact has no such setting; it belongs to model=sd15")
+        if cfg.model.name == "sd15" and value is None:
+            raise UserError(f"model.{key}: must be given for model=sd15; conf/model/sd15.yaml has its usual value")
 
 
 def _check_amplify(cfg: Any) -> None:

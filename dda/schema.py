@@ -16,8 +16,18 @@ class BatchConfig:
 class ModelConfig:
     name: str
     checkpoint: str | None
-    pretrained: str | None
     steps: int
+    # Latent models only:
+    pretrained: str | None = None
+    start: str | None = None
+    strength: float | None = None
+    scheduler: str | None = None
+    guidance: float | None = None
+    conditioning: str | None = None
+    precision: str | None = None
+    prompt: str | None = None
+    bare_prompt: str | None = None
+    style_images: dict[str, str] | None = None
 
 
 @dataclass
@@ -64,6 +74,10 @@ class DatasetConfig:
 @dataclass
 class ParserConfig:
     name: str
+    # Learned parsers only:
+    labels: str | None = None
+    weights: str | None = None
+    detector_weights: str | None = None
 
 
 @dataclass
@@ -131,13 +145,20 @@ class TrainingConfig:
     updates: int
     batch_size: int
     learning_rate: float
-    morphs: int
     ema: float
     precision: str
-    init: str
     log_every: int
     grid_every: int
     checkpoint_every: int
+    # The compact model only:
+    init: str | None = None
+    morphs: int | None = None
+    # LoRA of a latent model only:
+    rank: int | None = None
+    condition_dropout: float | None = None
+    gradient_checkpointing: bool | None = None
+    resolution: int | None = None
+    seed_format: bool | None = None
 
 
 @dataclass

@@ -22,7 +22,7 @@ from dda.faces.prepare import PreparedFace, prepare
 from dda.images import read_image, to_tensor, to_uint8
 from dda.models.checkpoint import load_compact
 from dda.models.compact import CompactAmplifier, CompactResidualModel
-from dda.models.rdm import compose
+from dda.models.rdm import Residuals, compose
 
 ROOT = Path(__file__).parents[1]
 STYLES = ("Natural makeup", "Glamorous makeup", "Smokey eyes", "Red lip makeup", "Korean makeup")
@@ -124,7 +124,7 @@ def pairs_root(tmp_path_factory: pytest.TempPathFactory, portraits: list[Prepare
     source = to_tensor(face.source)[None]
     masks = torch.from_numpy(face.regions.masks)[None]
     tint = (torch.tensor([0.75, 0.1, 0.2])[:, None, None] - source) * 0.5
-    target = to_uint8(compose(source, masks, tint, torch.tensor([[0.0, 1.0, 0.0, 0.0]]))[0])
+    target = to_uint8(compose(source, masks, Residuals(tint), torch.tensor([[0.0, 1.0, 0.0, 0.0]]))[0])
     for side, picture in (("source", face.source), ("target", target)):
         image = Image.fromarray(picture)
         image.save(root / "Tinted lips" / side / "plain.png")

@@ -9,11 +9,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from dda.amplification import Amplification, Outcome, Strength
+from dda.amplification import Amplification, Outcome, Strength, leakage
 from dda.faces.dataset import FaceDataset, open_dataset
 from dda.faces.mesh import FaceDetector
 from dda.faces.prepare import PreparedFace, SourceError, prepare
-from dda.models.compact import CompactAmplifier
+from dda.mistakes import UserError
+from dda.models.compact import CanonicalFaces, CompactAmplifier
+from dda.models.rdm import Residuals
 from dda.pairs.plan import PlannedPair
 from dda.seeds import pair_noise
 from dda.styles import REGIONS, Style
@@ -206,32 +208,86 @@ def test_the_seed_makes_other_pairs_and_the_same_seed_the_same(amplify: Amplify)
     assert not np.array_equal(targets(amplify(ONE, seed=1)), first)
 
 
-class _Listening:
-    """A real amplifier that remembers the noise it was given."""
+class _Watched:
+    """A real amplifier that remembers what it was given, with memory for ``rows`` rows only."""
 
-    def __init__(self, amplifier: CompactAmplifier) -> None:
+    def __init__(self, amplifier: CompactAmplifier, rows: int = 1000) -> None:
         self.device, self.noise_shape, self.gains = amplifier.device, amplifier.noise_shape, amplifier.gains
-        self._residuals = amplifier.residuals
+        self._amplifier, self._rows = amplifier, rows
         self.noise: list[torch.Tensor] = []
+        self.shared: list[int] = []
+        self.painted: list[int] = []
 
-    def residuals(
-        self, source: torch.Tensor, masks: torch.Tensor, faces: Any, styles: Any, noise: torch.Tensor
-    ) -> torch.Tensor:
+    def share(self, source: torch.Tensor, masks: torch.Tensor, faces: Any, noise: torch.Tensor) -> CanonicalFaces:
+        if len(source) > self._rows:
+            raise torch.OutOfMemoryError
         self.noise += list(noise)
-        return self._residuals(source, masks, faces, styles, noise)
+        self.shared.append(len(source))
+        return self._amplifier.share(source, masks, faces, noise)
+
+    def residuals(self, shared: CanonicalFaces, members: Sequence[int], styles: Sequence[Style]) -> Residuals:
+        self.painted.append(len(members))
+        return self._amplifier.residuals(shared, members, styles)
 
 
-def test_noise_is_that_of_seed_and_content_and_shared_by_the_styles_of_a_face(
-    amplify: Amplify, tiny: CompactAmplifier
-) -> None:
-    listening = _Listening(tiny)
-    pairs = plan(("astronaut.png", "Natural makeup"), ("astronaut.png", "Smokey eyes"), ("hopper.jpg", "Smokey eyes"))
-    outcomes = amplify(pairs, amplifier=listening, seed=3)
-    assert len(listening.noise) == 4  # padded to the batch size
-    for outcome, noise in zip(outcomes, listening.noise, strict=False):
+def test_noise_is_that_of_seed_and_content(amplify: Amplify, tiny: CompactAmplifier) -> None:
+    watched = _Watched(tiny)
+    outcomes = amplify([PAIRS[0], PAIRS[3]], amplifier=watched, seed=3)
+    assert len(watched.noise) == 4  # padded to the batch size
+    for outcome, noise in zip(outcomes, watched.noise, strict=False):
         assert torch.equal(noise, pair_noise(tiny.noise_shape, 3, outcome.row.content_hash, 0))
-    assert torch.equal(listening.noise[0], listening.noise[1])
-    assert not torch.equal(listening.noise[1], listening.noise[2])
+    assert not torch.equal(watched.noise[0], watched.noise[1])
+
+
+def test_the_styles_of_a_face_share_its_noise_and_its_preparation(amplify: Amplify, tiny: CompactAmplifier) -> None:
+    watched = _Watched(tiny)
+    names = [one.name for one in STYLES]
+    pairs = plan(*((path, name) for path in ("astronaut.png", NO_FACE, "hopper.jpg") for name in names))
+    outcomes = amplify(pairs, amplifier=watched, batch_size=2)
+    assert [outcome.place for outcome in outcomes] == list(range(len(pairs)))
+    assert watched.shared == [2] and watched.painted == [2] * len(names)  # 2 faces, each in every style
+    alone = amplify(pairs[:1], batch_size=2)
+    assert np.array_equal(targets(alone), targets(outcomes[:1]))
+
+
+def test_out_of_memory_the_batch_halves_and_the_run_goes_on(
+    amplify: Amplify, tiny: CompactAmplifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcomes = amplify(PAIRS, amplifier=_Watched(tiny, rows=2), batch_size=8)
+    made = [outcome for outcome in outcomes if outcome.row.status == "ok"]
+    assert [outcome.place for outcome in outcomes] == list(range(len(PAIRS)))
+    assert {outcome.row.measures["batch_size"] for outcome in made} == {2}
+    assert "batches of 4" in caplog.text and "batches of 2" in caplog.text
+    whole = [outcome for outcome in amplify(PAIRS, batch_size=8) if outcome.row.status == "ok"]
+    assert np.abs(targets(made) - targets(whole)).max() <= 1
+
+
+def test_memory_too_small_for_one_pair_is_said(amplify: Amplify, tiny: CompactAmplifier) -> None:
+    with pytest.raises(UserError, match=r"device=cpu: out of memory for a single pair"):
+        amplify(PAIRS, amplifier=_Watched(tiny, rows=0))
+
+
+# --- Leakage --------------------------------------------------------------------------------------------
+
+
+def test_leakage_is_the_share_of_the_residual_outside_the_regions_of_the_style() -> None:
+    makeup = torch.zeros(1, 3, 4, 4)
+    makeup[..., 0] = 0.3  # skin
+    makeup[..., 1] = -0.1  # lips
+    makeup[..., 3] = 0.1  # background
+    masks = torch.zeros(1, 4, 4, 4)
+    masks[:, REGIONS.index("skin"), :, 0] = 0.01
+    masks[:, REGIONS.index("lips"), :, 1] = 1
+    assert leakage(makeup, masks, torch.ones(1, 4)).item() == pytest.approx(0.2)
+    without_lips = torch.tensor([[1.0, 0.0, 1.0, 1.0]])
+    assert leakage(makeup, masks, without_lips).item() == pytest.approx(0.4)
+    assert leakage(torch.zeros_like(makeup), masks, torch.ones(1, 4)).item() == 0
+
+
+def test_a_row_tells_the_leakage_of_its_pair(amplify: Amplify) -> None:
+    lips_only = dict.fromkeys(REGIONS, 0.0) | {"lips": 1.0}
+    (whole,), (lips,) = amplify(ONE), amplify(ONE, strength=strengths(**lips_only))
+    assert 0 < whole.row.measures["leakage"] < lips.row.measures["leakage"] < 1
 
 
 # --- Composition ----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The compact residual diffusion model: a small pixel-space U-Net that denoises the makeup residual itself."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from dda.faces.align import canonical_matrix, invert, warp, warp_down
 from dda.faces.mesh import Face
 from dda.models.fgmm import FineGrainedMakeupModule
+from dda.models.rdm import Residuals
 from dda.styles import REGIONS, Style
 
 RESIDUAL_SCALE = 2.0
@@ -154,6 +156,17 @@ def sample_residual(
     return sample / RESIDUAL_SCALE
 
 
+@dataclass(frozen=True)
+class CanonicalFaces:
+    """N faces as the compact model sees them: crops (N, C, S, S), and the way back to pictures of ``size`` pixels."""
+
+    source: torch.Tensor
+    masks: torch.Tensor
+    noise: torch.Tensor
+    to_crop: torch.Tensor
+    size: int
+
+
 class CompactAmplifier:
     """The compact model as amplification uses it: pictures in, makeup residuals of the same size out.
 
@@ -168,7 +181,7 @@ class CompactAmplifier:
         self.steps = steps
         self.device = device
         size = model.config.crop_size
-        self.noise_shape = (3, size, size)
+        self.noise_shape: tuple[int, ...] = (3, size, size)
 
     @property
     def styles(self) -> list[str]:
@@ -179,21 +192,15 @@ class CompactAmplifier:
         """The learned part of k_r, (4,)."""
         return self.model.gains()
 
-    def residuals(
-        self,
-        source: torch.Tensor,
-        masks: torch.Tensor,
-        faces: Sequence[Face],
-        styles: Sequence[Style],
-        noise: torch.Tensor,
-    ) -> torch.Tensor:
-        """R_m (N, 3, H, W): the residual of each face's canonical crop, carried back to its place in the picture.
+    def share(
+        self, source: torch.Tensor, masks: torch.Tensor, faces: Sequence[Face], noise: torch.Tensor
+    ) -> CanonicalFaces:
+        """What all styles of a face share: its canonical crop, and the noise to start from.
 
         Args:
-            source: (N, 3, H, W) in [0, 1], on the device like ``masks`` and ``noise``.
-            masks: (N, 4, H, W) in [0, 1].
+            source: (N, 3, H, H) in [0, 1], on the device like ``masks`` and ``noise``.
+            masks: (N, 4, H, H) in [0, 1].
             faces: N faces in pixels of their pictures.
-            styles: N styles.
             noise: (N, *noise_shape).
         """
         matrices = [crop_matrix(face) for face in faces]
@@ -201,10 +208,16 @@ class CompactAmplifier:
         to_crop = torch.from_numpy(np.stack([invert(matrix) for matrix in matrices]))
         size = self.model.config.crop_size
         source_crop, mask_crop = warp_down(source, to_picture, size), warp(masks, to_picture, size)
+        return CanonicalFaces(source_crop, mask_crop, noise, to_crop, source.shape[-1])
+
+    def residuals(self, shared: CanonicalFaces, members: Sequence[int], styles: Sequence[Style]) -> Residuals:
+        """R_m (M, 3, H, H) of M of the shared faces, one style each, carried back to its place in the picture."""
+        chosen = list(members)
         ids = [[self.styles.index(style.regions[region]) for region in REGIONS] for style in styles]
         style_ids = torch.tensor(ids, device=self.device)
-        residual = sample_residual(self.model, source_crop, mask_crop, style_ids, noise, self.steps)
-        return warp(residual, to_crop, source.shape[-1])
+        source, masks, noise = (tensor[chosen] for tensor in (shared.source, shared.masks, shared.noise))
+        residual = sample_residual(self.model, source, masks, style_ids, noise, self.steps)
+        return Residuals(warp(residual, shared.to_crop[chosen], shared.size))
 
 
 def crop_matrix(face: Face) -> np.ndarray:

@@ -1,14 +1,27 @@
 """The two laws of residual makeup: what the diffusion model yields, and how it meets the source."""
 
+from dataclasses import dataclass
+
 import torch
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What a residual diffusion model yields for N pictures: both (N, 3, H, W), on a scale where white is 1.
+
+    ``makeup`` is R_m; ``detail`` is R_d, the source minus the model's own reconstruction of it, 0 for a pixel-space
+    model, which reconstructs nothing.
+    """
+
+    makeup: torch.Tensor
+    detail: torch.Tensor | float = 0.0
 
 
 def compose(
     source: torch.Tensor,
     masks: torch.Tensor,
-    makeup: torch.Tensor,
+    residuals: Residuals,
     gains: torch.Tensor,
-    detail: torch.Tensor | float = 0.0,
     detail_kept: float = 1.0,
 ) -> torch.Tensor:
     """y = clip(x + sum_r M_r [k_r R_m - (1 - d) R_d]).
@@ -16,9 +29,8 @@ def compose(
     Args:
         source: x (N, 3, H, W) in [0, 1].
         masks: M_r (N, 4, H, W) in [0, 1], summing to at most 1.
-        makeup: R_m (N, 3, H, W).
+        residuals: R_m and R_d (N, 3, H, W).
         gains: k_r (N, 4).
-        detail: R_d (N, 3, H, W), the source minus its own reconstruction; 0 for a pixel-space model.
         detail_kept: d in [0, 1].
 
     Returns:
@@ -26,4 +38,4 @@ def compose(
     """
     strength = torch.einsum("nrhw,nr->nhw", masks, gains)[:, None]
     total = masks.sum(1, keepdim=True)
-    return (source + strength * makeup - (1 - detail_kept) * total * detail).clamp(0, 1)
+    return (source + strength * residuals.makeup - (1 - detail_kept) * total * residuals.detail).clamp(0, 1)

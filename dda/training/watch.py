@@ -59,8 +59,9 @@ def paint_pairs(amplifier: CompactAmplifier, pairs: Sequence[AlignedPair], seed:
         source = to_tensor(pair.source)[None].to(amplifier.device)
         masks = torch.from_numpy(pair.regions.masks)[None].to(amplifier.device)
         noise = pair_noise(amplifier.noise_shape, seed, "holdout", attempt=0)[None].to(amplifier.device)
-        makeup = amplifier.residuals(source, masks, [pair.regions.face], [style], noise)
-        targets.append(to_uint8(compose(source, masks, makeup, amplifier.gains()[None])[0].cpu()))
+        shared = amplifier.share(source, masks, [pair.regions.face], noise)
+        residuals = amplifier.residuals(shared, [0], [style])
+        targets.append(to_uint8(compose(source, masks, residuals, amplifier.gains()[None])[0].cpu()))
     return targets
 
 

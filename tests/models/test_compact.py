@@ -49,7 +49,15 @@ def residuals(
     masks = torch.stack([torch.from_numpy(face.regions.masks) for face in faces])
     shape = amplifier.noise_shape
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed + i)) for i in range(len(faces))]
-    return amplifier.residuals(source, masks, [face.regions.face for face in faces], styles, torch.stack(noise))
+    shared = amplifier.share(source, masks, [face.regions.face for face in faces], torch.stack(noise))
+    return amplifier.residuals(shared, range(len(faces)), styles).makeup
+
+
+def makeup(
+    amplifier: CompactAmplifier, source: torch.Tensor, masks: torch.Tensor, face: Face, noise: torch.Tensor
+) -> torch.Tensor:
+    """R_m (1, 3, H, H) of one picture."""
+    return amplifier.residuals(amplifier.share(source, masks, [face], noise), [0], [style()]).makeup
 
 
 # --- The network ----------------------------------------------------------------------------------------
@@ -169,10 +177,10 @@ def test_the_residual_moves_with_the_face(tiny: CompactAmplifier, portraits: lis
     face = portraits[0]
     source, masks = to_tensor(face.source)[None], torch.from_numpy(face.regions.masks)[None]
     noise = torch.randn(1, *tiny.noise_shape, generator=torch.Generator().manual_seed(0))
-    still = tiny.residuals(source, masks, [face.regions.face], [style()], noise)
+    still = makeup(tiny, source, masks, face.regions.face, noise)
     moved_face = Face(face.regions.face.landmarks + np.array([9, -6, 0], np.float32), 1.0)
     shift = {"shifts": (-6, 9), "dims": (2, 3)}
-    moved = tiny.residuals(source.roll(**shift), masks.roll(**shift), [moved_face], [style()], noise)
+    moved = makeup(tiny, source.roll(**shift), masks.roll(**shift), moved_face, noise)
     assert torch.allclose(moved[..., 100:400, 100:400], still.roll(**shift)[..., 100:400, 100:400], atol=2e-3)
 
 
