@@ -6,16 +6,16 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 
-from dda.faces.mesh import Face
 from dda.faces.prepare import PreparedFace, SourceError
 from dda.images import to_tensor, to_uint8
 from dda.mistakes import UserError
-from dda.models.rdm import Residuals, compose
+from dda.models.amplifier import Amplifier
+from dda.models.rdm import compose
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import pair_name
@@ -25,24 +25,6 @@ from dda.styles import REGIONS, Style
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
-S = TypeVar("S")
-
-
-class Amplifier(Protocol[S]):
-    """What amplification asks of a model; see :class:`dda.models.compact.CompactAmplifier`.
-
-    ``share`` is called once for a batch of faces, ``residuals`` once for each batch of (face, style) jobs among them:
-    what does not depend on the style is done once for all styles of a face (law 6).
-    """
-
-    device: torch.device
-    noise_shape: tuple[int, ...]
-
-    def gains(self) -> torch.Tensor: ...
-
-    def share(self, source: torch.Tensor, masks: torch.Tensor, faces: Sequence[Face], noise: torch.Tensor) -> S: ...
-
-    def residuals(self, shared: S, members: Sequence[int], styles: Sequence[Style]) -> Residuals: ...
 
 
 @dataclass(frozen=True)

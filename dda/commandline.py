@@ -4,28 +4,37 @@ An entry point is `launch(hydra.main(...)(job(function)))`.
 """
 
 import functools
+import io
 import os
 import re
 import shutil
+import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dda.config import check, last_written, register_configs
 from dda.memory import keep_freed_memory
-from dda.mistakes import UserError, explain
+from dda.mistakes import UserError, explain, first_line
+from dda.sweep import FAILURE, SweepSummary
 
-DATA_PATHS = ("dataset.root", "data.root", "data.holdout")
+DATA_PATHS = ("dataset.root", "data.root", "data.holdout", "run", "pairs", "oracle")
 MODEL_PATHS = ("model.checkpoint", "model.pretrained", "train.init")
 PARSER_PATHS = ("parser.weights", "parser.detector_weights")
 PATHS = frozenset((*DATA_PATHS, *MODEL_PATHS, *PARSER_PATHS, "paths.outputs"))
-GROUPS = frozenset(("batch", "model", "trainer", "style_set", "dataset", "parser", "logger", "paths", "experiment"))
+GROUPS = frozenset(
+    ("batch", "model", "trainer", "style_set", "dataset", "parser", "engine", "launch", "logger", "paths", "experiment")
+)
 TEXTS = PATHS | {"run_name", "logger.project", "logger.entity", "model.prompt", "model.bare_prompt"}
 
 _OVERRIDE = re.compile(r"([+~]{0,2}[A-Za-z_][\w./@:-]*)=(.*)", re.DOTALL)
@@ -34,17 +43,27 @@ _FUNCTION = re.compile(r"\w+\(.*\)", re.DOTALL)
 
 
 def launch(main: Callable[[], None]) -> None:
-    """Run a `hydra.main` function; a mistake on the command line leaves as `SystemExit` with one line."""
+    """Run a `hydra.main` function; what ends it early is told in one line.
+
+    Raises:
+        SystemExit: with the line, for a mistake of the user's or a failed job of a sweep; with 130 after ctrl-C.
+    """
     # Threads that wait for work must not spin on the cores that decode and write.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
     # With it Hydra hands its exceptions on, instead of printing them over many lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv[1:] = quote_argv(sys.argv[1:])
-    register_configs()
     try:
+        sys.argv[1:] = quote_argv(sys.argv[1:])
+        _check_flags(sys.argv[1:])
+        register_configs()
         main()
+    except KeyboardInterrupt as stop:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # once more ends it at once
+        _tell("; ".join(("stopped by ctrl-C", *stop.args)))
+        raise SystemExit(130) from None
     except Exception as error:
+        SweepSummary.close()
         line = explain(error)
         if line is None:
             raise
@@ -52,10 +71,11 @@ def launch(main: Callable[[], None]) -> None:
 
 
 def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """Check the configuration, then call `function`; a `UserError` leaves as `SystemExit` with one line.
+    """Check the configuration, then call `function`.
 
     A start that came to nothing (a mistake, a dry run) takes its own Hydra files away again, so a run folder
-    is left as it was and a folder made for nothing is gone.
+    is left as it was and a folder made for nothing is gone. A failed job of a sweep tells why when it ends, since
+    Hydra goes on with the other jobs; where it made nothing, the record of its start stays as the only trace.
     """
 
     @functools.wraps(function)
@@ -63,27 +83,96 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
         try:
             check(cfg)
             function(cfg)
-        except UserError as error:
-            raise SystemExit(f"dda: {error}") from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(*_kept()) from None
+        except Exception as error:
+            if _in_sweep():
+                raise _failed(error) from error
+            if isinstance(error, UserError):  # Hydra would add a line of its own
+                raise SystemExit(f"dda: {error}") from None
+            raise
         finally:
             _forget_idle_start()
 
     return checked
 
 
+def _tell(line: str) -> None:
+    print(f"dda: {line}", file=sys.stderr)
+
+
+def _in_sweep() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _start() -> tuple[Path, Path]:
+    """The folder of the job that Hydra started, and in it Hydra's record of this start."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    return folder, folder / str(hydra.output_subdir)
+
+
+def _failed(error: Exception) -> UserError:
+    """Tell why a job of a sweep failed and put it on record; returns what Hydra raises when all jobs have ended."""
+    folder, start = _start()
+    reason = explain(error)
+    if reason is None:
+        traceback.print_exception(error)
+        reason = f"{type(error).__name__}: {first_line(error)}"
+    _tell(f"job {folder.name}: {reason}")
+    (start / FAILURE).write_text(reason, encoding="utf-8")
+    return UserError(f"job {folder.name} failed: {reason}")
+
+
+def _kept() -> list[str]:
+    """What to tell of a job that was stopped after it wrote something."""
+    if not HydraConfig.initialized():
+        return []
+    folder, _ = _start()
+    return [f"what was finished is in {os.path.relpath(folder)}"] if last_written(folder) else []
+
+
 def _forget_idle_start() -> None:
     if not HydraConfig.initialized():
         return
-    hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    start = folder / str(hydra.output_subdir)
+    folder, start = _start()
     record = start / "config.yaml"
-    if not record.is_file() or last_written(folder) >= record.stat().st_mtime_ns:
+    written = last_written(folder)
+    only_trace = not written and (start / FAILURE).exists()
+    if not record.is_file() or written >= record.stat().st_mtime_ns or only_trace:
         return
     shutil.rmtree(start)
     for parent in (start.parent, folder):
         if not any(parent.iterdir()):
             parent.rmdir()
+
+
+def _check_flags(arguments: Sequence[str]) -> None:
+    """Refuse options that Hydra does not know, which it would answer with its usage."""
+    refusal = io.StringIO()
+    try:
+        with redirect_stderr(refusal):
+            flags, unknown = get_args_parser().parse_known_args(arguments)
+    except SystemExit as stop:
+        if stop.code:
+            raise UserError(
+                f"{refusal.getvalue().rpartition('error: ')[2].strip()}; --hydra-help lists all options"
+            ) from None
+        raise
+    if unknown:
+        name = unknown[0].lstrip("-").partition("=")[0].replace("-", "_")
+        raise UserError(
+            f"{unknown[0]}: there is no such option; a setting has no dashes, {name}=VALUE; "
+            "--help lists all settings, --hydra-help all options"
+        )
+    if flags.help or flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
+        _end_with_reader()
+
+
+def _end_with_reader() -> None:
+    """What only prints ends quietly when its reader does (`--help | head`)."""
+    if hasattr(signal, "SIGPIPE"):  # not on Windows
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 # --- Values as typed --------------------------------------------------------------------------------------
@@ -136,12 +225,12 @@ def _quote_path(value: str) -> str:
 
 
 def _quote_text(value: str) -> str:
-    return value if value in ("", "null") or _is_quoted(value) else _quoted(value)
+    return value if value in ("", "null") or _is_quoted(value) else quoted(value)
 
 
 def _quote_option(value: str) -> str:
     """Hydra stumbles over a group's option that reads as a number (`batch=16`)."""
-    return _quoted(value) if isinstance(_parse(value), bool | int | float) else _quote_refused(value)
+    return quoted(value) if isinstance(_parse(value), bool | int | float) else _quote_refused(value)
 
 
 def _quote_refused(value: str) -> str:
@@ -149,14 +238,14 @@ def _quote_refused(value: str) -> str:
         return value
     if value.startswith("[") and value.endswith("]"):
         return f"[{','.join(_quote_refused(piece.strip()) for piece in value[1:-1].split(','))}]"
-    return _quoted(value)
+    return quoted(value)
 
 
 def _is_quoted(value: str) -> bool:
     return len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and _parses(value)
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """In single quotes, where Hydra asks for backslashes to be doubled only before a quote."""
     doubled = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return f"'{doubled}'"

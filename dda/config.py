@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dda.mistakes import UserError, explain_value
-from dda.schema import AmplifyConfig, TrainConfig
+from dda.schema import AmplifyConfig, EvalConfig, TrainConfig
 
 
 def register_configs() -> None:
@@ -23,9 +23,11 @@ def register_configs() -> None:
     store = ConfigStore.instance()
     store.store(group="schema", name="amplify", node=AmplifyConfig, package="_global_")
     store.store(group="schema", name="train", node=TrainConfig, package="_global_")
+    store.store(group="schema", name="eval", node=EvalConfig, package="_global_")
     # Cached, so that `latest` stays the same run for every job of a sweep.
     OmegaConf.register_new_resolver("dda.run_folder", _run_folder, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("dda.job_folder", _job_folder, replace=True)
+    OmegaConf.register_new_resolver("dda.evaluation_name", _evaluation_name, use_cache=True, replace=True)
 
 
 # --- The run folder ---------------------------------------------------------------------------------------
@@ -53,6 +55,15 @@ def resolve_run(cfg: DictConfig, task: str) -> Run:
     return Run(folder.name, folder)
 
 
+def resolve_pairs(cfg: DictConfig) -> Path:
+    """The folder that an evaluation measures: `run` (`latest` resolved), or `pairs`.
+
+    Raises:
+        UserError: neither is given or both are, or `latest` where there is no run.
+    """
+    return _pairs_folder(cfg.paths.outputs, cfg.run, cfg.pairs)
+
+
 def last_written(run_folder: Path) -> int:
     """When the newest file of a run was written, in ns since the epoch; 0 for a run that wrote nothing.
 
@@ -62,12 +73,17 @@ def last_written(run_folder: Path) -> int:
     return max((f.stat().st_mtime_ns for f in files if f.is_file() and f.name != "multirun.yaml"), default=0)
 
 
+def _newest_run(runs: Path) -> Path | None:
+    written = {run: last_written(run) for run in runs.glob("[!.]*")}
+    newest = max(written, key=lambda run: (written[run], run.name), default=None)
+    return newest if newest is not None and written[newest] else None
+
+
 def _run_folder(outputs: str, task: str, run_name: str) -> str:
     runs = Path(outputs) / task
     if run_name == "latest":
-        written = {run: last_written(run) for run in runs.glob("[!.]*")}
-        newest = max(written, key=lambda run: (written[run], run.name), default=None)
-        if newest is None or not written[newest]:
+        newest = _newest_run(runs)
+        if newest is None:
             raise UserError(f"run_name=latest: there is no run in {runs} yet; leave run_name out to start one")
         return str(newest)
     if not re.fullmatch(r"[^./\\\0][^/\\\0]*", run_name) or len(run_name.encode()) > 255:
@@ -76,6 +92,29 @@ def _run_folder(outputs: str, task: str, run_name: str) -> str:
             f"at most 255 bytes); the folder it lies in is paths.outputs={outputs}"
         )
     return str(runs / run_name)
+
+
+def _pairs_folder(outputs: str, run: str | None, pairs: str | None) -> Path:
+    if (run is None) == (pairs is None):
+        raise UserError(
+            f"run={run or 'null'} pairs={pairs or 'null'}: one of them must be given; write "
+            "run=outputs/amplify/NAME or run=latest for a run of run_amplify.py, "
+            "pairs=DIR for any folder with source/ and target/"
+        )
+    if run == "latest":
+        runs = Path(outputs) / "amplify"
+        newest = _newest_run(runs)
+        if newest is None:
+            raise UserError(f"run=latest: there is no run in {runs} yet; make one with run_amplify.py")
+        return newest
+    return Path(str(run or pairs))
+
+
+def _evaluation_name(outputs: str, run: str | None, pairs: str | None) -> str:
+    """An evaluation is called after what it measures; a job of a multirun, RUN_JOB."""
+    folder = _pairs_folder(outputs, run, pairs).resolve()
+    runs = Path(outputs, "amplify").resolve()
+    return "_".join(folder.relative_to(runs).parts) if folder.is_relative_to(runs) else folder.name
 
 
 def _job_folder(number: int, style_set: str, shard_count: int) -> str:
@@ -147,8 +186,17 @@ LIMITS = {
     "parser.labels": one_of("lapa", "celebm"),
     "parser.weights": FILE,
     "parser.detector_weights": FILE,
+    "engine.name": one_of("local", "ray"),
+    "engine.workers": at_least(1),
+    "engine.threads": at_least(1),
+    "launch.name": one_of("none", "local", "slurm"),
+    "launch.processes": at_least(1),
     "logger.name": one_of("wandb", "none"),
     "logger.mode": one_of("auto", "online", "offline", "disabled"),
+    "run": Limit("latest, or the folder of a run", lambda value: value == "latest" or os.path.isdir(value)),
+    "pairs": FOLDER,
+    "oracle": FOLDER,
+    "num_samples": at_least(1),
     "data.root": FOLDER,
     "data.holdout": FOLDER,
     "train.updates": at_least(1),
@@ -173,12 +221,12 @@ LIMITS = {
 def check(cfg: DictConfig) -> None:
     """Refuse what the types cannot: missing values, added keys, ranges, choices, what does not go together.
 
-    Works on both configurations, without loading a model or reading a picture.
+    Works on all three configurations, without loading a model or reading a picture.
 
     Raises:
         UserError: the first mistake found.
     """
-    schema = TrainConfig if "train" in cfg else AmplifyConfig
+    schema = TrainConfig if "train" in cfg else EvalConfig if "num_samples" in cfg else AmplifyConfig
     try:
         typed = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
@@ -187,10 +235,12 @@ def check(cfg: DictConfig) -> None:
         raise UserError(f"{key}: must be given; write {key}=VALUE")
     for key, limit in LIMITS.items():
         _check_value(typed, key, limit)
-    _check_latent(typed)
+    if schema is not EvalConfig:
+        _check_latent(typed)
     if schema is AmplifyConfig:
         _check_amplify(typed)
-    _check_device(typed.device)
+    if not (schema is AmplifyConfig and typed.engine.name == "ray"):  # its GPUs are elsewhere
+        _check_device(typed.device)
 
 
 def _check_value(cfg: Any, key: str, limit: Limit) -> None:
@@ -230,6 +280,44 @@ def _check_amplify(cfg: Any) -> None:
         raise UserError(
             "faces=all: needs dataset.align=ffhq, which makes one picture of each face; "
             "with dataset.align=none use faces=largest or faces=reject"
+        )
+    _check_engine(cfg)
+    _check_launch(cfg)
+
+
+def _check_engine(cfg: Any) -> None:
+    for key in ("workers", "threads", "address"):
+        value = cfg.engine[key]
+        if cfg.engine.name == "local" and value is not None:
+            raise UserError(f"engine.{key}={value}: engine=local has no such setting; it belongs to engine=ray")
+        if cfg.engine.name == "ray" and value is None and key != "workers":
+            raise UserError(f"engine.{key}: must be given for engine=ray; conf/engine/ray.yaml has its usual value")
+    if cfg.engine.name == "ray" and cfg.faces == "all" and cfg.num_pairs is not None:
+        raise UserError(
+            f"engine=ray: with faces=all nobody knows beforehand which pictures bring num_pairs={cfg.num_pairs} pairs; "
+            "use num_pairs=null, faces=largest or engine=local"
+        )
+
+
+def _check_launch(cfg: Any) -> None:
+    """What Hydra's mode has to be is checked too, where Hydra started this job."""
+    launch, sweeping = cfg.launch.name, HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if launch != "local" and cfg.launch.processes is not None:
+        raise UserError(f"launch.processes={cfg.launch.processes}: belongs to launch=local")
+    if launch == "local" and cfg.shard.count > 1:
+        raise UserError(f"shard.count={cfg.shard.count}: launch=local deals the shards itself; leave shard out")
+    if launch == "local" and cfg.engine.name != "local":
+        raise UserError(f"launch=local: engine={cfg.engine.name} starts processes itself; use one of the two")
+    if launch == "local" and sweeping:
+        raise UserError("launch=local: is for one run at a time; leave out -m, or launch=local")
+    if launch == "slurm" and HydraConfig.initialized() and not sweeping:
+        raise UserError(
+            "launch=slurm: each shard is a job of a multirun; write -m 'shard.index=range(16)' shard.count=16 run_name=NAME"
+        )
+    if cfg.device.startswith("cuda:") and (launch == "local" or cfg.engine.name == "ray"):
+        raise UserError(
+            f"device={cfg.device}: each process gets a GPU of its own; use device=cuda, "
+            "with CUDA_VISIBLE_DEVICES where not all of them are meant"
         )
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ SAMPLES_NAME = "samples_visualization.png"
 _TILE = 256
 _TILES = 36  # more tiles than this are drawn smaller, so that the file stays below 4 MB
 _COLUMNS = 8  # styles that fit side by side
+_JOBS = 12  # jobs of a sweep that fit side by side
 _EXAMPLES = 3  # pairs side by side where a style is a row
 _LISTED = 8  # styles, or reasons, in the closing summary
-_PAPER, _INK = (255, 255, 255), (34, 34, 34)
+_PAPER, _BLANK, _INK = (255, 255, 255), (240, 240, 240), (34, 34, 34)
 _DEJAVU = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
 # For names of styles in letters that DejaVu Sans lacks: fonts that systems come with.
 _OTHER_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic", "Arial Unicode MS")
@@ -37,7 +39,7 @@ _OTHER_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Apple SD Gothic Neo", "Malgu
 
 @dataclass(frozen=True)
 class GridRow:
-    """One face of the figure: its source and its targets by style, uint8 (H, W, 3), square."""
+    """One face of the figure: its source and its targets by style, uint8 (H, W, 3)."""
 
     source: np.ndarray
     targets: Mapping[str, np.ndarray]
@@ -73,9 +75,43 @@ def samples_from_manifest(run_dir: Path, max_faces: int = 6) -> np.ndarray:
     records = pq.read_table(run_dir / MANIFEST, columns=columns).to_pylist()
     if not records:
         raise ValueError(f"{run_dir / MANIFEST} has no pairs: there is nothing to show")
-    figure = samples_visualization([_read_row(run_dir, pairs) for pairs in _choose(records, max_faces)])
+    figure = samples_from_records(run_dir, records, max_faces)
     write_atomically(run_dir / DATA_FOLDER / SAMPLES_NAME, encode_png(figure))
     return figure
+
+
+def samples_from_records(root: Path, records: Sequence[Mapping[str, Any]], max_faces: int = 6) -> np.ndarray:
+    """Draw the figure of pairs given as records, chosen as `samples_from_manifest` does.
+
+    Args:
+        root: the folder that the files are in.
+        records: one a pair: `path` and `face` (the same for pairs of one source), `style`, and the files `source`
+            and `target`, relative to `root` or absolute.
+        max_faces: faces, or pairs of a single style, to show.
+    """
+    return samples_visualization([_read_row(root, pairs) for pairs in _choose(records, max_faces)])
+
+
+def comparison(blocks: Mapping[str, Sequence[GridRow]], headers: Mapping[str, str]) -> np.ndarray:
+    """Draw what several jobs made of the same faces as one figure, uint8 (H, W, 3).
+
+    A face is a row: its source, then a column for each job, grey where the job has no such pair. More than twelve
+    jobs go on below, in bands of equal width.
+
+    Args:
+        blocks: rows by the label they share on their left, which may be empty. `GridRow.targets` is by job.
+        headers: by job, in order: what to write above its column, one or more lines.
+
+    Raises:
+        ValueError: there are no rows, or no jobs.
+    """
+    if not headers or not any(blocks.values()):
+        raise ValueError("comparison: at least one face and one job are needed")
+    bands = -(-len(headers) // _JOBS)
+    width = -(-len(headers) // bands)
+    jobs = list(headers)
+    figures = [_draw_jobs(blocks, headers, jobs[start : start + width], width) for start in range(0, len(jobs), width)]
+    return np.concatenate(figures)
 
 
 def summary_table(rows: Sequence[PairRow], made_now: int, run_dir: Path, seconds: float) -> Table:
@@ -153,6 +189,20 @@ def _draw_styles(rows: Sequence[GridRow], styles: Sequence[str]) -> np.ndarray:
     return _draw_grid(blocks, ["Source", "Target"] * (columns // 2), wide_after=set(range(1, columns, 2)))
 
 
+def _draw_jobs(
+    blocks: Mapping[str, Sequence[GridRow]], headers: Mapping[str, str], jobs: Sequence[str], width: int
+) -> np.ndarray:
+    """One band of `comparison`: some of its jobs, with room for `width`."""
+    blank = np.array(_draw_text("no pair", _TILE // 12, (_TILE, _TILE), _BLANK))
+    grid = [
+        _Block(label, [[row.source, *(row.targets.get(job, blank) for job in jobs)] for row in rows])
+        for label, rows in blocks.items()
+    ]
+    # Empty columns keep the last band's tiles as large, and the band as wide, as the others.
+    padding = [""] * (width - len(jobs))
+    return _draw_grid(grid, ["Source", *(headers[job] for job in jobs), *padding], wide_after={0})
+
+
 @dataclass(frozen=True)
 class _Block:
     """Lines of tiles that share a label on their left."""
@@ -162,33 +212,49 @@ class _Block:
 
 
 def _draw_grid(blocks: Sequence[_Block], headers: Sequence[str], wide_after: set[int]) -> np.ndarray:
-    """Lay out blocks of tiles below column headers, with a wide gutter after some columns and every block."""
+    """Lay out blocks of tiles below column headers, with a wide gutter after some columns and every block.
+
+    The lines of a header stand on the tiles.
+    """
     heights = [len(block.lines) for block in blocks]
     tile = round(_TILE * min(1, sqrt(_TILES / (sum(heights) * len(headers)))))
     gap, wide, margin = tile // 42, tile // 12, tile // 10
     labels = [block.label for block in blocks]
-    size = min(_fitting_size(headers, tile, tile // 10), _fitting_size(labels, tile, tile // 10))
+    texts = [header.split("\n") for header in headers]
+    size = min(_fitting_size([*chain(*texts)], tile, tile // 10), _fitting_size(labels, tile, tile // 10))
     band = size * 3 // 2  # what a line of text takes of the figure
+    head = band * max(map(len, texts))
 
     columns = _starts([wide if column in wide_after else gap for column in range(len(headers))], tile)
     left = margin + band * any(labels)
-    top = margin + band
+    top = margin + head
     lines = _starts([wide if line == n - 1 else gap for n in heights for line in range(n)], tile)
     figure = Image.new("RGB", (left + columns[-1] + tile + margin, top + lines[-1] + tile + margin), _PAPER)
 
-    for column, header in zip(columns, headers, strict=True):
-        figure.paste(_draw_text(header, size, (tile, band)), (left + column, margin // 2))
+    for column, text in zip(columns, texts, strict=True):
+        for place, line in enumerate(text, start=-len(text)):
+            figure.paste(_draw_text(line, size, (tile, band)), (left + column, margin // 2 + head + place * band))
     first = 0
     for block, height in zip(blocks, heights, strict=True):
         ys = [top + y for y in lines[first : first + height]]
         if block.label:
-            text = _draw_text(block.label, size, (ys[-1] + tile - ys[0], band))
-            figure.paste(text.transpose(Image.Transpose.ROTATE_90), (margin // 2, ys[0]))
-        for y, line in zip(ys, block.lines, strict=True):
-            for x, image in zip(columns, line, strict=False):
-                figure.paste(Image.fromarray(resize(image, (tile, tile))), (left + x, y))
+            label = _draw_text(block.label, size, (ys[-1] + tile - ys[0], band))
+            figure.paste(label.transpose(Image.Transpose.ROTATE_90), (margin // 2, ys[0]))
+        for y, tiles in zip(ys, block.lines, strict=True):
+            for x, image in zip(columns, tiles, strict=False):
+                figure.paste(_fitted(image, tile), (left + x, y))
         first += height
     return np.array(figure)
+
+
+def _fitted(image: np.ndarray, tile: int) -> Image.Image:
+    """A picture in the middle of a square tile, its longer side filling it."""
+    height, width = image.shape[:2]
+    scale = tile / max(height, width)
+    small = Image.fromarray(resize(image, (max(1, round(height * scale)), max(1, round(width * scale)))))
+    square = Image.new("RGB", (tile, tile), _PAPER)
+    square.paste(small, ((tile - small.width) // 2, (tile - small.height) // 2))
+    return square
 
 
 def _starts(gutters: Sequence[int], tile: int) -> list[int]:
@@ -196,14 +262,14 @@ def _starts(gutters: Sequence[int], tile: int) -> list[int]:
     return [sum(gutters[:index]) + index * tile for index in range(len(gutters))]
 
 
-def _draw_text(text: str, size: int, box: tuple[int, int]) -> Image.Image:
+def _draw_text(text: str, size: int, box: tuple[int, int], paper: tuple[int, int, int] = _PAPER) -> Image.Image:
     """One line of text in the middle of a box, cut with an ellipsis where it is too long for it."""
     font = _font(text, size)
     if font.getlength(text) > box[0]:
         while text and font.getlength(text + "…") > box[0]:
             text = text[:-1]
         text += "…"
-    drawn = Image.new("RGB", box, _PAPER)
+    drawn = Image.new("RGB", box, paper)
     ImageDraw.Draw(drawn).text((box[0] / 2, box[1] / 2), text, _INK, font, anchor="mm")
     return drawn
 

@@ -110,6 +110,22 @@ class ShardConfig:
 
 
 @dataclass
+class EngineConfig:
+    name: str
+    # A pool of processes only:
+    workers: int | None = None
+    threads: int | None = None
+    address: str | None = None
+
+
+@dataclass
+class LaunchConfig:
+    name: str
+    # launch=local only:
+    processes: int | None = None
+
+
+@dataclass
 class AmplifyConfig:
     """The configuration of `run_amplify.py`."""
 
@@ -130,6 +146,8 @@ class AmplifyConfig:
     style_set: StyleSetConfig
     dataset: DatasetConfig
     parser: ParserConfig
+    engine: EngineConfig
+    launch: LaunchConfig
     logger: LoggerConfig
     paths: PathsConfig
 
@@ -172,6 +190,26 @@ class TrainConfig:
     data: SeedPairsConfig
     train: TrainingConfig
     model: ModelConfig
+    parser: ParserConfig
+    logger: LoggerConfig
+    paths: PathsConfig
+
+
+@dataclass
+class EvalConfig:
+    """The configuration of `run_eval.py`."""
+
+    run: str | None
+    pairs: str | None
+    oracle: str | None
+    num_samples: int | None
+    metrics: list[str] | None
+    batch_size: int
+    seed: int
+    run_name: str
+    device: str
+    tags: list[str]
+    batch: BatchConfig
     parser: ParserConfig
     logger: LoggerConfig
     paths: PathsConfig

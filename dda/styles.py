@@ -19,14 +19,23 @@ class Style:
     strength: Mapping[str, float]  # region -> s_{style,r}: 0 nothing, 1 as trained
 
 
-def resolve_styles(style_set: Mapping[str, Any], checkpoint_styles: Sequence[str]) -> list[Style]:
+def resolve_styles(style_set: Mapping[str, Any], checkpoint_styles: Sequence[str] | None) -> list[Style]:
     """The styles of `style_set` (`cfg.style_set`), in its order; an empty set means all the checkpoint's.
 
+    Args:
+        style_set: the looks asked for.
+        checkpoint_styles: those the checkpoint was trained on; None: it takes any, in words.
+
     Raises:
-        UserError: a style that the checkpoint was not trained on, or two styles of one name.
+        UserError: a style that the checkpoint was not trained on, two styles of one name, or none at all.
     """
     entries = style_set["styles"]
     if not entries:
+        if checkpoint_styles is None:
+            raise UserError(
+                "style_set=checkpoint: model.checkpoint does not say which styles it was trained on; "
+                "choose another style_set, such as style_set=all"
+            )
         return [_make_style(f"checkpoint.{name}", {"name": name}, checkpoint_styles) for name in checkpoint_styles]
     styles = [_make_style(slug, entry, checkpoint_styles) for slug, entry in entries.items()]
     names = [style.name for style in styles]
@@ -36,13 +45,13 @@ def resolve_styles(style_set: Mapping[str, Any], checkpoint_styles: Sequence[str
     return styles
 
 
-def _make_style(slug: str, entry: Mapping[str, Any], checkpoint_styles: Sequence[str]) -> Style:
+def _make_style(slug: str, entry: Mapping[str, Any], checkpoint_styles: Sequence[str] | None) -> Style:
     base = entry.get("base") or entry["name"]
     mixed = entry.get("regions") or {}
     strength = entry.get("strength") or {}
     regions = {region: mixed.get(region) or base for region in REGIONS}
     for region, painted in regions.items():
-        if painted not in checkpoint_styles:
+        if checkpoint_styles is not None and painted not in checkpoint_styles:
             key = f"regions.{region}" if mixed.get(region) else "base" if entry.get("base") else "name"
             raise UserError(
                 f"style_set.styles.{slug}.{key}={painted}: to paint the {region} the checkpoint must have "

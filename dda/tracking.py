@@ -6,8 +6,9 @@ later with `wandb sync`. Nothing is ever asked on the terminal.
 
 import logging
 import os
+import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,12 @@ from dda.mistakes import first_line
 _LOG = logging.getLogger(__name__)
 
 # The quantity on the x axis of every chart of a job.
-STEP_METRICS = {"amplify": "pairs_done", "train": "updates_done"}
+STEP_METRICS = {"amplify": "pairs_done", "train": "updates_done", "eval": "pairs_measured"}
+
+# Rows that a table is cut to: W&B shows no more with ease.
+MAX_TABLE_ROWS = 256
+
+_RUN_FOLDER = re.compile(r"(?:offline-)?run-(\d{8}_\d{6})-(\w+)")
 
 # How long an outage may hold up the start and the end of a run. W&B's own limits are 90 seconds and none.
 # What is not sent in time stays in the run folder for `wandb sync`; WANDB_FINISH_TIMEOUT=SECONDS allows more.
@@ -32,7 +38,7 @@ FINISH_TIMEOUT = 8.0
 
 
 class Tracker:
-    """Sends the metrics, pictures and summary of one job to W&B, or nowhere when `run` is None.
+    """Sends the metrics, pictures, tables and summary of one job to W&B, or nowhere when `run` is None.
 
     The first error of W&B's is logged as a warning, later ones at debug level; none is raised.
     """
@@ -46,7 +52,7 @@ class Tracker:
         self._send(lambda run: run.define_metric("*", step_metric=step_metric))
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log numbers at `step`: pairs done by an amplification, updates done by a training."""
+        """Log numbers at `step`: pairs done by an amplification, updates by a training, pairs measured."""
         self._step = step
         self._send(lambda run: run.log({**metrics, self._step_metric: step}))
 
@@ -57,6 +63,18 @@ class Tracker:
                 {key: wandb.Image(Image.fromarray(image), caption=caption), self._step_metric: self._step}
             )
         )
+
+    def log_table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Log the first `MAX_TABLE_ROWS` of `rows` as a table; a cell may be a uint8 (H, W, 3) picture."""
+
+        def cell(value: Any) -> Any:
+            return wandb.Image(Image.fromarray(value)) if isinstance(value, np.ndarray) else value
+
+        def log(run: wandb.Run) -> None:
+            data = [[cell(value) for value in row] for row in rows[:MAX_TABLE_ROWS]]
+            run.log({key: wandb.Table(columns=list(columns), data=data), self._step_metric: self._step})
+
+        self._send(log)
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Set values of the job as a whole, such as counts by status."""
@@ -85,7 +103,9 @@ class Tracker:
 
 
 @contextmanager
-def open_tracker(cfg: DictConfig, run_dir: Path, job_type: str, run_name: str) -> Iterator[Tracker]:
+def open_tracker(
+    cfg: DictConfig, run_dir: Path, job_type: str, run_name: str, lineage: Mapping[str, Any] | None = None
+) -> Iterator[Tracker]:
     """Track one job in `run_dir/wandb` for the length of a `with` block.
 
     An exception in the block marks the run as failed.
@@ -94,13 +114,15 @@ def open_tracker(cfg: DictConfig, run_dir: Path, job_type: str, run_name: str) -
         cfg: the whole configuration; recorded with the run, together with Hydra's overrides and choices.
         run_dir: the job's folder; its name is the name of the W&B run.
         job_type: a key of `STEP_METRICS`.
-        run_name: the W&B group, shared by the jobs of a multirun and the shards of a plan.
+        run_name: the W&B group, shared by the jobs of a multirun, the shards of a plan and what measures them.
+        lineage: what the job was given to work on, recorded with the configuration as `lineage`.
 
     Raises:
         omegaconf.MissingMandatoryValue: a value of `cfg` is `???`.
     """
     with _staged_in(run_dir / "wandb" / "data"):
-        tracker = Tracker(_start(cfg, run_dir, job_type, run_name), STEP_METRICS[job_type])
+        config = _config(cfg) | ({"lineage": dict(lineage)} if lineage else {})
+        tracker = Tracker(_start(cfg, run_dir, job_type, run_name, config), STEP_METRICS[job_type])
         try:
             yield tracker
         except BaseException:
@@ -109,9 +131,14 @@ def open_tracker(cfg: DictConfig, run_dir: Path, job_type: str, run_name: str) -
         tracker.finish(exit_code=0)
 
 
-def _start(cfg: DictConfig, run_dir: Path, job_type: str, run_name: str) -> wandb.Run | None:
+def recorded_runs(folder: Path) -> list[str]:
+    """Ids of the W&B runs that were recorded in a job's folder, oldest first."""
+    found = [match for path in (folder / "wandb").glob("*run-*") if (match := _RUN_FOLDER.fullmatch(path.name))]
+    return [match[2] for match in sorted(found, key=lambda match: match[1])]
+
+
+def _start(cfg: DictConfig, run_dir: Path, job_type: str, run_name: str, config: Mapping[str, Any]) -> wandb.Run | None:
     """Open the W&B run: online where possible, else offline, else (with a warning) not at all."""
-    config = _config(cfg)
     if cfg.logger.name == "none" or cfg.logger.mode == "disabled":
         return None
 
@@ -124,7 +151,7 @@ def _start(cfg: DictConfig, run_dir: Path, job_type: str, run_name: str) -> wand
             group=run_name,
             job_type=job_type,
             tags=list(cfg.tags),
-            config=config,
+            config=dict(config),
             mode=mode,
             settings=wandb.Settings(
                 silent=True,

@@ -18,6 +18,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from dda.faces.dataset import FaceDataset, open_dataset
 from dda.faces.mesh import FaceDetector
+from dda.faces.parser import MeshParser
 from dda.faces.prepare import PreparedFace, prepare
 from dda.images import read_image, to_tensor, to_uint8
 from dda.models.checkpoint import load_compact
@@ -40,6 +41,11 @@ def detector() -> FaceDetector:
 
 
 @pytest.fixture(scope="session")
+def parser() -> MeshParser:
+    return MeshParser()
+
+
+@pytest.fixture(scope="session")
 def demo() -> FaceDataset:
     return open_dataset(OmegaConf.create({"name": "demo", "root": None, "align": "ffhq"}))
 
@@ -57,9 +63,9 @@ def hopper(demo: FaceDataset) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def portraits(demo: FaceDataset, detector: FaceDetector) -> list[PreparedFace]:
+def portraits(demo: FaceDataset, parser: MeshParser) -> list[PreparedFace]:
     """The two demo faces, ready to paint."""
-    faces = [face for path in demo.paths for face in prepare(demo, path, detector, "largest")]
+    faces = [face for path in demo.paths for face in prepare(demo, path, parser, "largest")]
     return [face for face in faces if isinstance(face, PreparedFace)]
 
 

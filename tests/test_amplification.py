@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from dda.amplification import Amplification, Outcome, Strength, leakage
 from dda.faces.dataset import FaceDataset, open_dataset
-from dda.faces.mesh import FaceDetector
+from dda.faces.parser import MeshParser
 from dda.faces.prepare import PreparedFace, SourceError, prepare
 from dda.mistakes import UserError
 from dda.models.compact import CanonicalFaces, CompactAmplifier
@@ -45,9 +45,9 @@ def dataset(photos: Path) -> FaceDataset:
 
 
 @pytest.fixture(scope="module")
-def prepared(dataset: FaceDataset, detector: FaceDetector) -> Callable[[str], list[PreparedFace | SourceError]]:
+def prepared(dataset: FaceDataset, parser: MeshParser) -> Callable[[str], list[PreparedFace | SourceError]]:
     """`prepare`, which need not do the same picture again for every test."""
-    return functools.cache(functools.partial(prepare, dataset, detector=detector, faces="largest"))
+    return functools.cache(functools.partial(prepare, dataset, parser=parser, faces="largest"))
 
 
 @pytest.fixture
@@ -131,10 +131,10 @@ def test_more_pairs_than_there_are_is_all_of_them(amplify: Amplify) -> None:
 
 
 def test_several_faces_of_a_picture_have_names_of_their_own(
-    amplify: Amplify, dataset: FaceDataset, detector: FaceDetector
+    amplify: Amplify, dataset: FaceDataset, parser: MeshParser
 ) -> None:
     def both(path: str) -> list[PreparedFace | SourceError]:
-        (first,), (second,) = (prepare(dataset, name, detector, "largest") for name in (path, "hopper.jpg"))
+        (first,), (second,) = (prepare(dataset, name, parser, "largest") for name in (path, "hopper.jpg"))
         assert isinstance(second, PreparedFace)
         second.index = 1
         return [first, second, SourceError("rejected", "align", "too small")]
@@ -146,14 +146,12 @@ def test_several_faces_of_a_picture_have_names_of_their_own(
     assert [o.row.face for o in amplify(ONE, prepare=both, wanted=1)] == [0, 1, 2]  # a place is never torn
 
 
-def test_the_styles_of_a_face_share_its_preparation(
-    amplify: Amplify, dataset: FaceDataset, detector: FaceDetector
-) -> None:
+def test_the_styles_of_a_face_share_its_preparation(amplify: Amplify, dataset: FaceDataset, parser: MeshParser) -> None:
     paths = []
 
     def counted(path: str) -> list[PreparedFace | SourceError]:
         paths.append(path)
-        return prepare(dataset, path, detector, "largest")
+        return prepare(dataset, path, parser, "largest")
 
     outcomes = amplify(plan(*(("astronaut.png", one.name) for one in STYLES)), prepare=counted)
     assert paths == ["astronaut.png"]

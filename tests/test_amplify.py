@@ -80,12 +80,12 @@ def test_every_place_up_to_the_last_is_a_row_with_a_reason_if_it_is_no_pair(undi
     assert len(styles) == 5
 
 
-def test_where_the_masks_are_zero_target_bytes_are_source_bytes(undisturbed: Path, photos: Path, detector: Any) -> None:
+def test_where_the_masks_are_zero_target_bytes_are_source_bytes(undisturbed: Path, photos: Path, parser: Any) -> None:
     from dda.faces.dataset import FaceDataset
     from dda.faces.prepare import PreparedFace, prepare
 
     for row in ok_rows(undisturbed):
-        (face,) = prepare(FaceDataset("folder", photos, [row.path], False), row.path, detector, "largest")
+        (face,) = prepare(FaceDataset("folder", photos, [row.path], False), row.path, parser, "largest")
         assert isinstance(face, PreparedFace) and face.content_hash == row.content_hash
         source, target = pictures(undisturbed, row)
         assert np.array_equal(source, face.source)

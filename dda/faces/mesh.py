@@ -1,13 +1,13 @@
 """Faces by MediaPipe: BlazeFace detection, the 468-point face mesh and the refined eye outlines."""
 
 import threading
-from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
 from PIL import Image
 
-from dda.faces.align import ffhq_matrix, fit_similarity, resample, scale_of
+from dda.faces.align import fit_similarity, resample, scale_of
+from dda.faces.face import Face
 
 DETECTOR_SIZE, MESH_SIZE, EYE_SIZE = 256, 192, 64
 MIN_DETECTION, MIN_MESH = 0.5, 0.5
@@ -19,17 +19,21 @@ EYE_OUTLINES = (
     (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
     (362, 382, 381, 380, 374, 373, 390, 249, 263, 466, 388, 387, 386, 385, 384, 398),
 )
+NOSE_TIP = 1
 MOUTH_CORNERS = (61, 291)
 # The eye model gives its outline as the lower lid from corner to corner (9 points), then the upper lid (7).
 _EYE_MODEL_ORDER = (0, 1, 2, 3, 4, 5, 6, 7, 8, 15, 14, 13, 12, 11, 10, 9)
 
 
-@dataclass
-class Face:
-    """One face: ``landmarks`` (468, 3) float32 in picture pixels (z: depth in the same unit), ``score`` in [0, 1]."""
+class MeshFace(Face):
+    """A face with its mesh: ``landmarks`` (468, 3) float32 in picture pixels (z: depth in the same unit)."""
 
-    landmarks: np.ndarray
-    score: float
+    def __init__(self, landmarks: np.ndarray, score: float) -> None:
+        points = landmarks[:, :2]
+        eyes = [points[list(outline)].mean(0) for outline in EYE_OUTLINES]
+        key_points = np.stack([*eyes, points[NOSE_TIP], *points[list(MOUTH_CORNERS)]])
+        super().__init__(key_points, float(np.ptp(points, axis=0).max()), score)
+        self.landmarks = landmarks
 
     @property
     def points(self) -> np.ndarray:
@@ -37,37 +41,16 @@ class Face:
         return self.landmarks[:, :2]
 
     @property
-    def eyes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Centres of the two eyes, image-left first, each (2,)."""
-        first, second = (self.points[list(outline)].mean(0) for outline in EYE_OUTLINES)
-        return first, second
-
-    @property
-    def mouth_corners(self) -> tuple[np.ndarray, np.ndarray]:
-        """Corners of the mouth, image-left first, each (2,)."""
-        return self.points[MOUTH_CORNERS[0]], self.points[MOUTH_CORNERS[1]]
-
-    @property
-    def alignment(self) -> np.ndarray:
-        """The FFHQ crop of this face: 512x512 output to picture, 2x3."""
-        return ffhq_matrix(*self.eyes, *self.mouth_corners)
-
-    @property
-    def size(self) -> float:
-        """Larger side of the landmarks' bounding box, in pixels."""
-        return float(np.ptp(self.points, axis=0).max())
-
-    @property
     def yaw(self) -> float:
-        """Turn of the head to its side in degrees: 0 faces the camera, 90 is a profile."""
+        """Turn of the head to its side in degrees, from the depths of its ears: 0 faces the camera, 90 is a profile."""
         across = self.landmarks[454] - self.landmarks[234]  # from ear to ear
         return float(np.degrees(np.arctan2(across[2], np.hypot(across[0], across[1]))))
 
-    def moved(self, matrix: np.ndarray) -> "Face":
+    def moved(self, matrix: np.ndarray) -> "MeshFace":
         """The same face seen through a 2x3 input-to-output matrix."""
         points = self.points @ matrix[:, :2].T + matrix[:, 2]
         depth = self.landmarks[:, 2:] * scale_of(matrix)
-        return Face(np.concatenate([points, depth], 1).astype(np.float32), self.score)
+        return MeshFace(np.concatenate([points, depth], 1).astype(np.float32), self.score)
 
 
 class FaceDetector:
@@ -77,12 +60,12 @@ class FaceDetector:
         self._local = threading.local()
         self._anchors = _blazeface_anchors()
 
-    def __call__(self, image: np.ndarray) -> list[Face]:
+    def __call__(self, image: np.ndarray) -> list[MeshFace]:
         """Faces of a picture (uint8 HWC RGB, any size), largest first; an empty list when there is none."""
         boxes = self._detect(image) or self._detect_in_tiles(image)
         faces = [face for box in boxes if (face := self._fit_mesh(image, box)) is not None]
         faces.sort(key=lambda face: -face.size)
-        distinct: list[Face] = []
+        distinct: list[MeshFace] = []
         for face in faces:
             centre = face.points.mean(0)
             if all(np.hypot(*(centre - other.points.mean(0))) > other.size / 4 for other in distinct):
@@ -137,11 +120,10 @@ class FaceDetector:
                 return found
         return []
 
-    def _fit_mesh(self, image: np.ndarray, box: np.ndarray) -> Face | None:
+    def _fit_mesh(self, image: np.ndarray, box: np.ndarray) -> MeshFace | None:
         """Landmarks of one detection; None when the mesh model sees no face there."""
         side = 1.5 * np.ptp(box[:2], axis=0).max()
         matrix = _upright_square(box[:2].mean(0), box[2], box[3], side, MESH_SIZE)
-        face = None
         # The detection's square is rough: the second fit starts from the first one's landmarks.
         for _ in range(2):
             picture = resample(image, matrix, MESH_SIZE).astype(np.float32) / 255
@@ -152,21 +134,20 @@ class FaceDetector:
             local = raw.reshape(468, 3)
             points = local[:, :2] @ matrix[:, :2].T + matrix[:, 2]
             depth = local[:, 2:] * scale_of(matrix)
-            face = Face(np.concatenate([points, depth], 1).astype(np.float32), score)
+            landmarks = np.concatenate([points, depth], 1).astype(np.float32)
             turn = points[263] - points[33]
             turn /= np.hypot(*turn)
             along = (points - points.mean(0)) @ np.stack([turn, [-turn[1], turn[0]]], 1)
             middle = (along.min(0) + along.max(0)) / 2
             centre = points.mean(0) + middle @ np.stack([turn, [-turn[1], turn[0]]])
             matrix = _upright_square(centre, points[33], points[263], 1.5 * np.ptp(along, axis=0).max(), MESH_SIZE)
-        assert face is not None
-        self._refine_eyes(image, face)
-        return face
+        self._refine_eyes(image, landmarks)
+        return MeshFace(landmarks, score)
 
-    def _refine_eyes(self, image: np.ndarray, face: Face) -> None:
+    def _refine_eyes(self, image: np.ndarray, landmarks: np.ndarray) -> None:
         """Replace the mesh's eye outlines by those of the iris model, which sees each eye at full size."""
         for outline, mirrored in zip(EYE_OUTLINES, (False, True), strict=True):
-            corner_0, corner_1 = face.points[outline[0]], face.points[outline[8]]
+            corner_0, corner_1 = landmarks[outline[0], :2], landmarks[outline[8], :2]
             side = 2.3 * float(np.hypot(*(corner_1 - corner_0)))
             matrix = _upright_square((corner_0 + corner_1) / 2, corner_0, corner_1, side, EYE_SIZE)
             if mirrored:  # the model knows image-left eyes only
@@ -176,7 +157,7 @@ class FaceDetector:
             refined = (contour @ matrix[:, :2].T + matrix[:, 2])[list(_EYE_MODEL_ORDER)]
             # A mirrored outline runs from the outer corner; ours from the image-left one.
             order = [(8 - i) % 16 for i in range(16)] if mirrored else list(range(16))
-            face.landmarks[list(outline), :2] = refined[order]
+            landmarks[list(outline), :2] = refined[order]
 
 
 def _interpreter(model: str):  # type: ignore[no-untyped-def]  # ai-edge-litert carries no types

@@ -6,15 +6,16 @@ import numpy as np
 
 from dda.faces.align import ALIGNED_SIZE, invert, resample, scale_of
 from dda.faces.dataset import FaceDataset
-from dda.faces.mesh import Face, FaceDetector
-from dda.faces.regions import Regions, mesh_regions
+from dda.faces.face import Face
+from dda.faces.parser import FaceParser
+from dda.faces.regions import Regions
 from dda.images import ImageError, ImageReadError, content_hash, encode_png, resize
 
 MIN_SIDE = 128
 """Side in source pixels below which a face's crop is too small to be worth enlarging to 512."""
 
 MAX_YAW = 52.0
-"""Degrees a face may be turned from the camera; beyond, the mesh guesses where the far side lies."""
+"""Degrees a face may be turned from the camera; beyond, a parser guesses where the far side lies."""
 
 MIN_VISIBLE = 0.35
 """Share of the face oval that must look like skin, lips or eyes: less is a hidden face."""
@@ -43,7 +44,7 @@ class PreparedFace:
     regions: Regions
 
 
-def prepare(dataset: FaceDataset, path: str, detector: FaceDetector, faces: str) -> list[PreparedFace | SourceError]:
+def prepare(dataset: FaceDataset, path: str, parser: FaceParser, faces: str) -> list[PreparedFace | SourceError]:
     """The faces of one picture that the policy ``faces`` (largest | all | reject) asks for, prepared or refused each.
 
     Raises:
@@ -57,18 +58,20 @@ def prepare(dataset: FaceDataset, path: str, detector: FaceDetector, faces: str)
         raise SourceError("rejected", "decode", error.reason) from error
     if dataset.aligned:
         image = _square(image)
-    found = detector(image)
+    found = parser.detect(image)
     if not found:
         raise SourceError("rejected", "detect", "no face found")
     if len(found) > 1 and faces == "reject":
         raise SourceError("rejected", "detect", f"{len(found)} faces in the picture (faces=reject)")
     chosen = found if faces == "all" else found[:1]
-    return [_prepare_or_refuse(image, face, index, dataset.aligned) for index, face in enumerate(chosen)]
+    return [_prepare_or_refuse(image, parser, face, index, dataset.aligned) for index, face in enumerate(chosen)]
 
 
-def _prepare_or_refuse(image: np.ndarray, face: Face, index: int, aligned: bool) -> PreparedFace | SourceError:
+def _prepare_or_refuse(
+    image: np.ndarray, parser: FaceParser, face: Face, index: int, aligned: bool
+) -> PreparedFace | SourceError:
     try:
-        return _prepare_face(image, face, index, aligned)
+        return _prepare_face(image, parser, face, index, aligned)
     except SourceError as error:
         return error
 
@@ -85,7 +88,7 @@ def _square(image: np.ndarray) -> np.ndarray:
     return resize(image[top : top + side, left : left + side], (ALIGNED_SIZE, ALIGNED_SIZE))
 
 
-def _prepare_face(image: np.ndarray, face: Face, index: int, aligned: bool) -> PreparedFace:
+def _prepare_face(image: np.ndarray, parser: FaceParser, face: Face, index: int, aligned: bool) -> PreparedFace:
     if abs(face.yaw) > MAX_YAW:
         raise SourceError("rejected", "detect", f"face turned away by more than {MAX_YAW:.0f} degrees")
     if aligned:
@@ -101,7 +104,7 @@ def _prepare_face(image: np.ndarray, face: Face, index: int, aligned: bool) -> P
             )
         source = resample(image, matrix, ALIGNED_SIZE, reflect=True)
         face = face.moved(invert(matrix))
-    regions = mesh_regions(source, face)
+    regions = parser.regions(source, face)
     if regions.visible < MIN_VISIBLE:
         raise SourceError(
             "rejected",

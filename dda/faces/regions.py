@@ -5,13 +5,17 @@ lips are without teeth and the open mouth, and skin stops at hair, beard, glasse
 """
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
-from dda.faces.mesh import EYE_OUTLINES, Face
+from dda.faces.face import Face
+from dda.faces.mesh import EYE_OUTLINES, MeshFace
 from dda.styles import REGIONS
+
+F = TypeVar("F", bound=Face)
 
 FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377) + (
     152,
@@ -73,11 +77,18 @@ MIN_EYE_WIDTH = 0.35
 
 
 @dataclass
-class Regions:
-    """Masks (4, H, W) float32 in the order of :data:`dda.styles.REGIONS`, and the face they belong to."""
+class Regions(Generic[F]):
+    """Where makeup may go on one face of an aligned picture.
+
+    Attributes:
+        masks: (4, H, W) float32 in [0, 1], in the order of :data:`dda.styles.REGIONS`.
+        oval: (H, W) float32 in [0, 1], the inside of the face's outline, whatever may cover it.
+        face: the face, in pixels of the picture.
+    """
 
     masks: np.ndarray
-    face: Face
+    oval: np.ndarray
+    face: F
 
     def __getitem__(self, region: str) -> np.ndarray:
         """The mask (H, W) of one region."""
@@ -86,8 +97,7 @@ class Regions:
     @property
     def visible(self) -> float:
         """Share of the face oval that lies under some mask."""
-        oval = face_oval(self.face, self.masks.shape[-1])
-        return float(np.minimum(self.total, oval).sum() / max(oval.sum(), 1.0))
+        return float(np.minimum(self.total, self.oval).sum() / max(self.oval.sum(), 1.0))
 
     @property
     def total(self) -> np.ndarray:
@@ -95,19 +105,18 @@ class Regions:
         return self.masks.sum(0)
 
 
-def face_oval(face: Face, size: int) -> np.ndarray:
+def _face_oval(face: MeshFace, size: int) -> np.ndarray:
     """The inside of the mesh's outline (size, size) in [0, 1], with an edge of a pixel."""
-    return _soft_polygons([face.points[list(FACE_OVAL)]], size, 1.0)
+    return soft_polygons([face.points[list(FACE_OVAL)]], size, 1.0)
 
 
-def mesh_regions(image: np.ndarray, face: Face) -> Regions:
+def mesh_regions(image: np.ndarray, face: MeshFace) -> Regions[MeshFace]:
     """Region masks of ``face`` in ``image`` (uint8 (H, H, 3), aligned), from its mesh and the picture's own colours."""
     size = image.shape[0]
-    unit = float(np.hypot(*(face.eyes[1] - face.eyes[0]))) / 100  # a hundredth of the distance between the eyes
-    unit = max(unit, face.size / 250)  # turned heads: the eyes close up, the face does not
+    unit = face.unit
 
     def shape(polygons: list[np.ndarray], feather: float, grow: float = 0.0) -> np.ndarray:
-        return _soft_polygons(polygons, size, feather * unit, grow * unit)
+        return soft_polygons(polygons, size, feather * unit, grow * unit)
 
     points = face.points
     sides = [side for side in (0, 1) if _faces_camera(points, side)]
@@ -130,7 +139,7 @@ def mesh_regions(image: np.ndarray, face: Face) -> Regions:
         # Lashes and creases of a lid are dark and belong to it; but a lens is unlike skin all around the lid.
         lid = shape([points[list(EYE_OUTLINES[side])]], feather=3, grow=LID)
         beyond = surround * (1 - lid)
-        in_sight = _ramp((likeness * beyond).sum() / max(beyond.sum(), 1.0), *COVERED)
+        in_sight = ramp((likeness * beyond).sum() / max(beyond.sum(), 1.0), *COVERED)
         eyes = np.maximum(eyes, surround * (1 - hair) * np.maximum(likeness, lid) * in_sight)
         brow = np.maximum(brow, hair * in_sight)
 
@@ -140,7 +149,7 @@ def mesh_regions(image: np.ndarray, face: Face) -> Regions:
         bare * likeness,
         brow * oval,
     )
-    return Regions(_disjoint(np.stack(masks).astype(np.float32)), face)
+    return Regions(_disjoint(np.stack(masks).astype(np.float32)), _face_oval(face, size), face)
 
 
 def _disjoint(masks: np.ndarray) -> np.ndarray:
@@ -168,7 +177,7 @@ def _faces_camera(points: np.ndarray, side: int) -> bool:
     return widths[side] >= MIN_EYE_WIDTH * widths[1 - side]
 
 
-def _soft_polygons(polygons: list[np.ndarray], size: int, feather: float, grow: float = 0.0) -> np.ndarray:
+def soft_polygons(polygons: list[np.ndarray], size: int, feather: float, grow: float = 0.0) -> np.ndarray:
     """Polygons (N, 2) filled at twice the size, widened by ``grow`` and blurred by ``feather`` pixels, in [0, 1]."""
     mask = np.zeros((size, size), np.float32)
     if not polygons:
@@ -198,14 +207,14 @@ def _open_mouth(image: np.ndarray, points: np.ndarray, mouth: np.ndarray, unit: 
     gap = float(np.hypot(*(points[14] - points[13])))
     if gap < 2.5 * unit:
         return np.zeros_like(mouth)
-    inside = _soft_polygons([points[list(LIPS_INNER)]], len(image), 1.2 * unit, 2.5 * unit)
+    inside = soft_polygons([points[list(LIPS_INNER)]], len(image), 1.2 * unit, 2.5 * unit)
     lips = (mouth > 0.7) & (inside < 0.2)
     if not lips.any():
         return inside
     light, red, _ = _log_colours(image)
     lip_light, lip_red = np.median(light[lips]), np.median(red[lips])
-    teeth = np.maximum(_ramp(lip_red - red, 0.06, 0.16), _ramp(light - lip_light, 0.3, 0.6))
-    throat = _ramp(lip_light - light, 0.7, 1.2)
+    teeth = np.maximum(ramp(lip_red - red, 0.06, 0.16), ramp(light - lip_light, 0.3, 0.6))
+    throat = ramp(lip_light - light, 0.7, 1.2)
     return inside * np.maximum(_largest_parts(inside * teeth), throat)
 
 
@@ -219,7 +228,7 @@ def _largest_parts(mask: np.ndarray) -> np.ndarray:
     return mask * ndimage.binary_dilation(np.isin(parts, kept), iterations=2)
 
 
-def _skin_likeness(image: np.ndarray, face: Face, sure: np.ndarray) -> np.ndarray:
+def _skin_likeness(image: np.ndarray, face: MeshFace, sure: np.ndarray) -> np.ndarray:
     """How much each pixel (H, W) looks like this face's own skin, in [0, 1].
 
     Skin colour over a face is smooth: a quadratic in x and y is fitted to it, robustly, in logarithms
@@ -241,8 +250,8 @@ def _skin_likeness(image: np.ndarray, face: Face, sure: np.ndarray) -> np.ndarra
     fit, spread = _robust_fit(basis.reshape(6, -1)[:, rows].T, colours.reshape(3, -1)[:, rows].T)
     error = (colours - np.tensordot(fit.T, basis, 1)) / spread[:, None, None]
     # Shine on skin is much brighter than the fit, and paler; a lens is only paler.
-    distance = np.sqrt((error**2).sum(0)) * (1 - (1 - SHINE) * _ramp(error[0], 0.5, 2.0))
-    likeness = ((1 - _ramp(distance, 2.5, 4.5)) * 255).astype(np.uint8)
+    distance = np.sqrt((error**2).sum(0)) * (1 - (1 - SHINE) * ramp(error[0], 0.5, 2.0))
+    likeness = ((1 - ramp(distance, 2.5, 4.5)) * 255).astype(np.uint8)
     soft = Image.fromarray(likeness).filter(ImageFilter.GaussianBlur(size / 400))
     return np.asarray(soft.resize((size, size), Image.Resampling.BILINEAR), np.float32) / 255
 
@@ -274,7 +283,7 @@ def _log_colours(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return (red + green + blue) / 3, red - green, green - blue
 
 
-def _ramp(value: np.ndarray | float, low: float, high: float) -> np.ndarray:
+def ramp(value: np.ndarray | float, low: float, high: float) -> np.ndarray:
     """0 below ``low``, 1 above ``high``, smooth between."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

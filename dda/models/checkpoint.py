@@ -47,6 +47,17 @@ def load_compact(checkpoint: str | Path | None) -> CompactResidualModel:
     return model.eval().requires_grad_(False)
 
 
+def known_styles(checkpoint: str | Path | None) -> list[str]:
+    """Names of the styles a checkpoint was trained on, from its config alone.
+
+    Raises:
+        UserError: no such folder, or a checkpoint of another kind.
+    """
+    folder = shipped_checkpoint() if checkpoint is None else Path(checkpoint)
+    _check_kind(folder)
+    return list(json.loads((folder / CONFIG).read_text()).get("styles", ()))
+
+
 def checkpoint_digest(checkpoint: str | Path | None) -> str:
     """SHA-256 of a checkpoint's config and weights: what makes its pixels."""
     folder = shipped_checkpoint() if checkpoint is None else Path(checkpoint)

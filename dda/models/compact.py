@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dda.faces.align import canonical_matrix, invert, warp, warp_down
-from dda.faces.mesh import Face
+from dda.faces.face import Face
 from dda.models.fgmm import FineGrainedMakeupModule
 from dda.models.rdm import Residuals
 from dda.styles import REGIONS, Style

@@ -31,18 +31,18 @@ def write_atomically(file: Path, data: bytes, tag: str = "new") -> None:
 class PairWriter:
     """Writes pairs into `run_dir`/amplified_data/{source,target}/, safe to call from several threads.
 
-    Opening removes what this shard left half-written when it was killed, so the shard's journal must be open
-    (its lock keeps others from writing under the same index).
+    Opening removes what a writer of this `tag` left half-written when it was killed, so nobody else may be writing
+    under it: a shard's tag is its index, and the lock of its journal sees to that. Processes that work for a shard
+    write under `INDEX-...`, each with its own.
     """
 
-    def __init__(self, run_dir: Path, shard_index: int = 0) -> None:
-        self._tag = str(shard_index)
+    def __init__(self, run_dir: Path, tag: str = "0") -> None:
+        self._tag = tag
         self._source = run_dir / DATA_FOLDER / "source"
         self._target = run_dir / DATA_FOLDER / "target"
         for folder in (self._source, self._target):
             folder.mkdir(parents=True, exist_ok=True)
-            for stale in folder.glob(f".*.{self._tag}.tmp"):
-                stale.unlink()
+        remove_unfinished(run_dir, tag)
 
     def write(self, name: str, source: np.ndarray, target: np.ndarray, source_png: bytes | None = None) -> None:
         """Write a pair of uint8 (H, W, 3) pictures under one name.
@@ -54,6 +54,15 @@ class PairWriter:
         write_atomically(self._source / name, source_png or encode_png(source), self._tag)
         write_atomically(self._target / name, encode_png(target), self._tag)
 
-    def exists(self, name: str) -> bool:
-        """Whether both files of a pair are there."""
-        return (self._source / name).is_file() and (self._target / name).is_file()
+
+def pair_exists(run_dir: Path, name: str) -> bool:
+    """Whether both files of a pair are there."""
+    return all((run_dir / DATA_FOLDER / side / name).is_file() for side in ("source", "target"))
+
+
+def remove_unfinished(run_dir: Path, tag: str) -> None:
+    """Remove what writers of this tag, or of one that begins with `TAG-`, left half-written when they were killed."""
+    for side in ("source", "target"):
+        for pattern in (f".*.{tag}.tmp", f".*.{tag}-*.tmp"):
+            for stale in (run_dir / DATA_FOLDER / side).glob(pattern):
+                stale.unlink()

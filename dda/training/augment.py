@@ -14,6 +14,9 @@ from dda.training.seed_pairs import MARGIN, PADDED_SIZE, SeedPair
 BEYOND = 0.2
 """How far a morph's shape may lie beyond either face, as a share of their difference."""
 
+SHIFT = 14 / 256
+"""How far a picture is shifted at most, as a share of its side."""
+
 MORPH_GRID = 40
 """The flow of a morph is computed on a grid of so many points a side."""
 
@@ -73,8 +76,8 @@ def augmented_batch(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Sources (N, 3, S, S), targets, masks (N, 4, S, S) in [0, 1] and styles (N,), each turned, shifted and relit."""
     stacks = torch.stack([torch.cat([pair.source, pair.target, pair.masks]) for pair in pairs]).float() / 255
-    crops = warp(stacks, _random_similarities(len(pairs), generator), CROP_SIZE)
-    light = _random_light(len(pairs), generator)
+    crops = warp(stacks, random_similarities(len(pairs), CROP_SIZE, MARGIN, generator), CROP_SIZE)
+    light = random_light(len(pairs), generator)
     source, target = relight(crops[:, :3], light), relight(crops[:, 3:6], light)
     return source, target, crops[:, 6:], torch.tensor([pair.style for pair in pairs])
 
@@ -83,20 +86,24 @@ def _uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.G
     return low + (high - low) * torch.rand(shape, generator=generator)
 
 
-def _random_similarities(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Crop to padded crop (N, 2, 3): mirrored or not, turned up to 12 degrees, scaled and shifted a little."""
+def random_similarities(count: int, size: int, margin: int, generator: torch.Generator) -> torch.Tensor:
+    """Picture to padded picture (N, 2, 3): mirrored or not, turned up to 12 degrees, scaled and shifted a little.
+
+    The picture has ``size`` pixels a side, the padded one ``margin`` more on each side.
+    """
     angle = _uniform(-0.2, 0.2, (count,), generator)
     scale = _uniform(0.88, 1.12, (count,), generator)
     mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
     cos, sin = angle.cos() * scale, angle.sin() * scale
     linear = torch.stack([torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)], 1)
-    centre = CROP_SIZE / 2 + MARGIN + _uniform(-14, 14, (count, 2), generator)
-    offset = centre - (linear @ torch.full((2,), CROP_SIZE / 2))
+    shift = SHIFT * size
+    centre = size / 2 + margin + _uniform(-shift, shift, (count, 2), generator)
+    offset = centre - (linear @ torch.full((2,), size / 2))
     return torch.cat([linear, offset[..., None]], -1)
 
 
-def _random_light(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gamma, gain a channel and saturation (each broadcasting to (N, 3, 1, 1))."""
+def random_light(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """For :func:`relight`: gamma, gain a channel and saturation (each broadcasting to (N, 3, 1, 1))."""
     gamma = torch.exp(_uniform(-0.45, 0.45, (count, 1, 1, 1), generator))
     gain = torch.exp(
         _uniform(-0.15, 0.15, (count, 1, 1, 1), generator) + _uniform(-0.08, 0.08, (count, 3, 1, 1), generator)

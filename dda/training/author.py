@@ -14,7 +14,7 @@ from rich.progress import track
 
 from dda.config import UserError
 from dda.faces.align import ALIGNED_SIZE, invert, resample
-from dda.faces.mesh import Face, FaceDetector
+from dda.faces.mesh import FaceDetector, MeshFace
 from dda.faces.regions import mesh_regions
 from dda.images import ImageError, encode_png, read_image
 from dda.pairs.writer import write_atomically
@@ -53,7 +53,7 @@ def find_portraits(folder: Path, exclude: set[str]) -> list[Path]:
     return kept
 
 
-def aligned_face(image: np.ndarray, detector: FaceDetector) -> tuple[np.ndarray, Face]:
+def aligned_face(image: np.ndarray, detector: FaceDetector) -> tuple[np.ndarray, MeshFace]:
     """The FFHQ crop (512, 512, 3) of a picture's largest face, and that face in it.
 
     Raises:

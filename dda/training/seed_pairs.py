@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from dda.faces.align import ALIGNED_SIZE, CROP_SIZE, invert, resample, warp_down
-from dda.faces.mesh import Face, FaceDetector
-from dda.faces.regions import Regions, mesh_regions
+from dda.faces.face import Face
+from dda.faces.mesh import MeshFace
+from dda.faces.parser import FaceParser
+from dda.faces.regions import Regions
 from dda.images import ImageError, content_hash, read_image, to_tensor
 from dda.mistakes import UserError
 from dda.models.compact import crop_matrix
@@ -86,15 +88,14 @@ def pair_files(folder: Path) -> list[tuple[Path, Path]]:
     return [(sources[stem], targets[stem]) for stem in sorted(sources)]
 
 
-def load_pairs(root: Path) -> tuple[list[str], Iterator[AlignedPair], int]:
-    """Style names, their pairs as they are read, aligned by their sources' landmarks, and how many there are.
+def load_pairs(root: Path, parser: FaceParser) -> tuple[list[str], Iterator[AlignedPair], int]:
+    """Style names, their pairs as they are read, aligned by their sources' faces, and how many there are.
 
     Raises:
         UserError: a picture is unreadable or shows no face, or the two of a pair differ in size.
     """
     styles = find_styles(root)
     files = [(style, *pair) for style, folder in enumerate(styles.values()) for pair in pair_files(folder)]
-    detector = FaceDetector()
     parsed: dict[str, tuple[Face, Regions]] = {}  # a face that wears several styles is parsed once
 
     def load(style: int, source_file: Path, target_file: Path) -> AlignedPair:
@@ -104,12 +105,12 @@ def load_pairs(root: Path) -> tuple[list[str], Iterator[AlignedPair], int]:
             raise UserError(f"{target_file}: is {sizes[0]} pixels, its source {sizes[1]}; they must be equal")
         key = content_hash(source)
         if key not in parsed:
-            faces = detector(source)
+            faces = parser.detect(source)
             if not faces:
                 raise UserError(f"{source_file}: no face found; a seed pair needs one visible face")
             matrix = faces[0].alignment
             aligned = resample(source, matrix, ALIGNED_SIZE, reflect=True)
-            parsed[key] = faces[0], mesh_regions(aligned, faces[0].moved(invert(matrix)))
+            parsed[key] = faces[0], parser.regions(aligned, faces[0].moved(invert(matrix)))
         face, regions = parsed[key]
         source, target = (resample(picture, face.alignment, ALIGNED_SIZE, reflect=True) for picture in (source, target))
         return AlignedPair(source, target, regions, style)
@@ -118,8 +119,8 @@ def load_pairs(root: Path) -> tuple[list[str], Iterator[AlignedPair], int]:
 
 
 def cut_pair(pair: AlignedPair) -> SeedPair:
-    """The padded canonical crop of an aligned pair."""
-    face = pair.regions.face
+    """The padded canonical crop of an aligned pair, whose face has a mesh."""
+    face: MeshFace = pair.regions.face
     matrix = crop_matrix(face)
     matrix[:, 2] -= matrix[:, :2].sum(1) * MARGIN
     stack = torch.cat([to_tensor(pair.source), to_tensor(pair.target), torch.from_numpy(pair.regions.masks)])[None]

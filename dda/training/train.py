@@ -2,17 +2,20 @@
 
 import copy
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.progress import track
 
-from dda.amplify import CONSOLE, pick_device
-from dda.config import resolve_run
+from dda.amplify import CONSOLE
+from dda.config import Run, resolve_run
+from dda.device import pick_device
+from dda.faces.parser import FaceParser, open_parser
 from dda.images import content_hash
 from dda.mistakes import UserError
 from dda.models.checkpoint import checkpoint_digest, load_compact
@@ -21,7 +24,8 @@ from dda.settings import claim
 from dda.styles import REGIONS
 from dda.tracking import open_tracker
 from dda.training.augment import augmented_batch, morphed_pairs
-from dda.training.card import write_card
+from dda.training.card import COMPACT, write_card
+from dda.training.loop import run_updates, tell_end, tell_start
 from dda.training.objective import residual_loss
 from dda.training.seed_pairs import AlignedPair, SeedPair, cut_pair, load_pairs
 from dda.training.state import TrainingState
@@ -30,16 +34,50 @@ from dda.training.watch import Watch
 MAX_GRADIENT = 1.0
 """Norm to which a gradient is cut."""
 
+Trainer = Callable[[DictConfig, Run, list[str], list[AlignedPair], list[AlignedPair]], None]
+"""Trains a model, given the configuration, the run, the styles' names, their seed pairs and the held-out ones."""
+
 
 def main(cfg: DictConfig) -> None:
-    """Train the compact model on the pairs of ``data.root``, or go on where a run of this name stopped.
+    """Train on the pairs of ``data.root``, or go on where a run of this name stopped.
+
+    The compact model is trained whole (:func:`train_compact`), Stable Diffusion by LoRA
+    (:func:`dda.training.lora.train.train_lora`).
 
     Raises:
         UserError: a mistake in the configuration or the data, or a run begun with other settings.
     """
     run = resolve_run(cfg, "train")
-    styles, pairs = _load(Path(cfg.data.root), "Reading seed pairs")
-    held = _held_out(styles, *_load(Path(cfg.data.holdout), "Reading held-out pairs")) if cfg.data.holdout else []
+    if cfg.model.name == "compact" and cfg.parser.name != "mesh":
+        raise UserError(
+            f"parser={cfg.parser.name}: model=compact is trained on the landmarks of a mesh; use parser=mesh"
+        )
+    parser = open_parser(cfg.parser, pick_device(cfg.device))
+    styles, pairs = _load(Path(cfg.data.root), parser, "Reading seed pairs")
+    held = (
+        _held_out(styles, *_load(Path(cfg.data.holdout), parser, "Reading held-out pairs")) if cfg.data.holdout else []
+    )
+    _trainer(cfg.model.name)(cfg, run, styles, pairs, held)
+
+
+def _trainer(model: str) -> Trainer:
+    if model == "compact":
+        return train_compact
+    if missing := [name for name in ("accelerate", "peft") if find_spec(name) is None]:
+        raise UserError(f"model={model}: training it needs {missing[0]}; install it with pip install 'dda[sd15]'")
+    from dda.training.lora.train import train_lora  # takes seconds, and needs what the compact model does not
+
+    return train_lora
+
+
+def train_compact(
+    cfg: DictConfig, run: Run, styles: list[str], pairs: list[AlignedPair], held: list[AlignedPair]
+) -> None:
+    """Train the compact model on seed pairs of ``styles``; measure it on ``held``, where there are any.
+
+    Raises:
+        UserError: a checkpoint to start from that cannot be used, or a run begun with other settings.
+    """
     torch.manual_seed(cfg.seed)
     model = _first_model(cfg.train.init, styles).to(pick_device(cfg.device))
     state = TrainingState.start(model, cfg.train.updates, cfg.train.learning_rate, cfg.train.ema, cfg.seed)
@@ -47,8 +85,7 @@ def main(cfg: DictConfig) -> None:
     state_file = run.folder / "state.pt"
     if state_file.exists():
         state.load(state_file)
-    begun = f"going on after update {state.update}" if state.update else f"starting from {cfg.train.init}"
-    CONSOLE.print(f"{len(pairs)} seed pairs in {len(styles)} styles; {begun}", highlight=False)
+    tell_start(CONSOLE, len(pairs), len(styles), state.update, cfg.train.init)
     checkpoint = run.folder / "checkpoint"
     with open_tracker(cfg, run.folder, "train", run.name) as tracker:
         watch = Watch(held or pairs, "held-out" if held else "seed", cfg.model.steps, cfg.seed, tracker)
@@ -57,15 +94,11 @@ def main(cfg: DictConfig) -> None:
             figures = watch.look(state.model, state.update)
             _save(checkpoint, state.model, cfg, len(pairs), figures)
         tracker.summary(figures)
-    for name, value in figures.items():
-        CONSOLE.print(f"{name}: {value:.2f}", highlight=False)
-    CONSOLE.print(f"The checkpoint is in {checkpoint}; amplify with it:", highlight=False, soft_wrap=True)
-    command = f"python run_amplify.py model.checkpoint={checkpoint} style_set=checkpoint"
-    CONSOLE.print(f"  {command}", highlight=False, soft_wrap=True)
+    tell_end(CONSOLE, figures, checkpoint, f"model.checkpoint={checkpoint}")
 
 
-def _load(root: Path, doing: str) -> tuple[list[str], list[AlignedPair]]:
-    styles, pairs, count = load_pairs(root)
+def _load(root: Path, parser: FaceParser, doing: str) -> tuple[list[str], list[AlignedPair]]:
+    styles, pairs, count = load_pairs(root, parser)
     return styles, list(track(pairs, doing, total=count, console=CONSOLE, transient=True))
 
 
@@ -120,19 +153,20 @@ def _fit(cfg: DictConfig, state: TrainingState, pairs: list[SeedPair], watch: Wa
     bf16 = _in_bf16(train.precision, state.model.device)
     morphs = morphed_pairs(pairs, train.morphs, cfg.seed)
     state.model.train().requires_grad_(True)
-    with _progress() as progress:
-        task = progress.add_task("train", total=train.updates, completed=state.update, loss="")
-        while state.update < train.updates:
-            loss = _update(state, pairs, morphs, train.batch_size, bf16)
-            progress.update(task, advance=1, loss=f"loss {loss:.4f}")
-            if state.update % train.log_every == 0:
-                rate = float(state.schedule.get_last_lr()[0])
-                watch.tracker.log({"loss": loss, "learning_rate": rate}, step=state.update)
-            if state.update % train.grid_every == 0:
-                with state.averaged():
-                    watch.look(state.model, state.update)
-            if state.update % train.checkpoint_every == 0:
-                state.save(state_file)
+
+    def look() -> None:
+        with state.averaged():
+            watch.look(state.model, state.update)
+
+    run_updates(
+        state,
+        train,
+        watch.tracker,
+        CONSOLE,
+        update=lambda: _update(state, pairs, morphs, train.batch_size, bf16),
+        look=look,
+        save=lambda: state.save(state_file),
+    )
 
 
 def _update(state: TrainingState, pairs: list[SeedPair], morphs: list[SeedPair], batch_size: int, bf16: bool) -> float:
@@ -179,15 +213,4 @@ def _save(folder: Path, model: CompactResidualModel, cfg: DictConfig, pairs: int
         "morphed pairs": train.morphs,
         "seed": cfg.seed,
     }
-    write_card(folder, model.config.styles, facts, figures)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TimeRemainingColumn(),
-        console=CONSOLE,
-    )
+    write_card(folder, COMPACT, model.config.styles, facts, figures)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from dda.faces.regions import face_oval
 from dda.images import to_tensor, to_uint8
+from dda.models.amplifier import Amplifier
 from dda.models.compact import CompactAmplifier, CompactResidualModel
 from dda.models.rdm import compose
 from dda.report import GridRow, samples_visualization
@@ -33,8 +34,17 @@ class Watch:
     tracker: Tracker
 
     def look(self, model: CompactResidualModel, update: int) -> dict[str, float]:
-        """Log and return the mean PSNR inside the face oval in dB, beside the untouched source's; log a figure."""
-        painted = paint_pairs(CompactAmplifier(model, self.steps, model.device), self.pairs, self.seed)
+        """Paint the pairs, and show them."""
+        amplifier = CompactAmplifier(model, self.steps, model.device)
+        return self.show(paint_pairs(amplifier, self.pairs, self.seed), update)
+
+    def show(self, painted: Sequence[np.ndarray], update: int) -> dict[str, float]:
+        """Log and return the mean PSNR inside the face oval in dB, beside the untouched source's; log a figure.
+
+        Args:
+            painted: the model's targets for ``pairs``.
+            update: how far the training is.
+        """
         figures = {
             f"{self.kind} PSNR, dB": mean_psnr(painted, self.pairs),
             f"{self.kind} PSNR of the untouched source, dB": mean_psnr(
@@ -52,17 +62,19 @@ class Watch:
 
 def paint_pairs(amplifier: CompactAmplifier, pairs: Sequence[AlignedPair], seed: int) -> list[np.ndarray]:
     """The amplifier's own targets, uint8 (512, 512, 3), for the sources and styles of ``pairs``."""
-    targets = []
-    for pair in pairs:
-        name = amplifier.styles[pair.style]
-        style = Style(name, dict.fromkeys(REGIONS, name), dict.fromkeys(REGIONS, 1.0))
-        source = to_tensor(pair.source)[None].to(amplifier.device)
-        masks = torch.from_numpy(pair.regions.masks)[None].to(amplifier.device)
-        noise = pair_noise(amplifier.noise_shape, seed, "holdout", attempt=0)[None].to(amplifier.device)
-        shared = amplifier.share(source, masks, [pair.regions.face], noise)
-        residuals = amplifier.residuals(shared, [0], [style])
-        targets.append(to_uint8(compose(source, masks, residuals, amplifier.gains()[None])[0].cpu()))
-    return targets
+    return [paint_pair(amplifier, pair, amplifier.styles[pair.style], seed) for pair in pairs]
+
+
+@torch.no_grad()
+def paint_pair(amplifier: Amplifier[Any], pair: AlignedPair, style: str, seed: int) -> np.ndarray:
+    """The amplifier's own target, uint8 (512, 512, 3), for the source of a pair in the style of that name."""
+    worn = Style(style, dict.fromkeys(REGIONS, style), dict.fromkeys(REGIONS, 1.0))
+    source = to_tensor(pair.source)[None].to(amplifier.device)
+    masks = torch.from_numpy(pair.regions.masks)[None].to(amplifier.device)
+    noise = pair_noise(amplifier.noise_shape, seed, "holdout", attempt=0)[None].to(amplifier.device)
+    shared = amplifier.share(source, masks, [pair.regions.face], noise)
+    residuals = amplifier.residuals(shared, [0], [worn])
+    return to_uint8(compose(source, masks, residuals, amplifier.gains()[None])[0].cpu())
 
 
 def mean_psnr(pictures: Sequence[np.ndarray], pairs: Sequence[AlignedPair]) -> float:
@@ -71,6 +83,6 @@ def mean_psnr(pictures: Sequence[np.ndarray], pairs: Sequence[AlignedPair]) -> f
 
 
 def _psnr(picture: np.ndarray, pair: AlignedPair) -> float:
-    inside = face_oval(pair.regions.face, len(picture)) > 0.5
+    inside = pair.regions.oval > 0.5
     difference = (picture.astype(np.float64) - pair.target)[inside] / 255
     return float(-10 * np.log10(max(np.mean(difference**2), 1e-10)))

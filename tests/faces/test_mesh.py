@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dda.faces.mesh import EYE_OUTLINES, Face, FaceDetector
+from dda.faces.mesh import EYE_OUTLINES, FaceDetector, MeshFace
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -13,12 +13,12 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 @pytest.fixture(scope="module")
-def face(detector: FaceDetector, astronaut: np.ndarray) -> Face:
+def face(detector: FaceDetector, astronaut: np.ndarray) -> MeshFace:
     (face,) = detector(astronaut)
     return face
 
 
-def test_eyes_and_mouth_are_where_a_person_sees_them(face: Face) -> None:
+def test_eyes_and_mouth_are_where_a_person_sees_them(face: MeshFace) -> None:
     """Pixels read off the picture by eye."""
     expected = np.array([[204, 102], [247, 104], [199, 139], [247, 142]])
     assert np.abs(np.stack([*face.eyes, *face.mouth_corners]) - expected).max() < 5
@@ -31,7 +31,7 @@ def test_glasses_and_a_cap_hide_no_face(detector: FaceDetector, hopper: np.ndarr
     assert face.score > 0.5
 
 
-def test_the_outline_of_an_eye_runs_from_its_left_corner_along_the_lower_lid(face: Face) -> None:
+def test_the_outline_of_an_eye_runs_from_its_left_corner_along_the_lower_lid(face: MeshFace) -> None:
     for outline in EYE_OUTLINES:
         x, y = face.points[list(outline)].T
         assert x.argmin() == 0 and x.argmax() == 8
@@ -39,7 +39,7 @@ def test_the_outline_of_an_eye_runs_from_its_left_corner_along_the_lower_lid(fac
         assert (lower > upper).all()
 
 
-def test_eyes_come_image_left_first(detector: FaceDetector, astronaut: np.ndarray, face: Face) -> None:
+def test_eyes_come_image_left_first(detector: FaceDetector, astronaut: np.ndarray, face: MeshFace) -> None:
     (mirrored,) = detector(astronaut[:, ::-1].copy())
     for found in (face, mirrored):
         assert found.eyes[0][0] < found.eyes[1][0] and found.mouth_corners[0][0] < found.mouth_corners[1][0]
@@ -49,7 +49,7 @@ def test_eyes_come_image_left_first(detector: FaceDetector, astronaut: np.ndarra
 
 @pytest.mark.parametrize("angle", [25, -40, 70])
 def test_a_turned_picture_has_turned_landmarks(
-    angle: int, detector: FaceDetector, astronaut: np.ndarray, face: Face
+    angle: int, detector: FaceDetector, astronaut: np.ndarray, face: MeshFace
 ) -> None:
     centre = np.array([225, 120])
     turned = Image.fromarray(astronaut).rotate(angle, Image.Resampling.BICUBIC, center=(225, 120))
@@ -60,7 +60,7 @@ def test_a_turned_picture_has_turned_landmarks(
 
 
 def test_a_larger_picture_has_landmarks_in_its_own_pixels(
-    detector: FaceDetector, astronaut: np.ndarray, face: Face
+    detector: FaceDetector, astronaut: np.ndarray, face: MeshFace
 ) -> None:
     doubled = np.asarray(Image.fromarray(astronaut).resize((1024, 1024), Image.Resampling.BICUBIC))
     (found,) = detector(doubled)
@@ -71,7 +71,7 @@ def test_a_larger_picture_has_landmarks_in_its_own_pixels(
 
 
 def test_a_small_face_in_a_large_picture_is_found_in_tiles(
-    detector: FaceDetector, astronaut: np.ndarray, face: Face
+    detector: FaceDetector, astronaut: np.ndarray, face: MeshFace
 ) -> None:
     large = np.zeros((2400, 3200, 3), np.uint8)
     large[1500:1800, 2000:2300] = np.asarray(Image.fromarray(astronaut).resize((300, 300)))
@@ -102,7 +102,7 @@ def test_threads_share_a_detector(detector: FaceDetector, astronaut: np.ndarray,
         assert np.array_equal(landmarks, alone[number % 2])
 
 
-def test_a_face_seen_through_a_matrix(face: Face) -> None:
+def test_a_face_seen_through_a_matrix(face: MeshFace) -> None:
     moved = face.moved(np.array([[0, -2.0, 10], [2.0, 0, 20]]))
     assert np.allclose(moved.points, np.stack([10 - 2 * face.points[:, 1], 20 + 2 * face.points[:, 0]], 1), atol=1e-3)
     assert np.allclose(moved.landmarks[:, 2], 2 * face.landmarks[:, 2], atol=1e-4)
@@ -110,8 +110,8 @@ def test_a_face_seen_through_a_matrix(face: Face) -> None:
 
 
 @pytest.mark.parametrize("degrees", [-60, -20, 35, 60])
-def test_yaw_is_the_turn_of_the_head(degrees: int, face: Face) -> None:
+def test_yaw_is_the_turn_of_the_head(degrees: int, face: MeshFace) -> None:
     t = np.deg2rad(degrees)
     turn = np.array([[np.cos(t), 0, -np.sin(t)], [0, 1, 0], [np.sin(t), 0, np.cos(t)]])
-    turned = Face((face.landmarks @ turn.T).astype(np.float32), 1.0)
+    turned = MeshFace((face.landmarks @ turn.T).astype(np.float32), 1.0)
     assert turned.yaw == pytest.approx(face.yaw + degrees, abs=3)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dda.faces.align import ALIGNED_SIZE
 from dda.faces.dataset import FaceDataset
-from dda.faces.mesh import FaceDetector
+from dda.faces.parser import MeshParser
 from dda.faces.prepare import PreparedFace, SourceError, prepare
 from dda.images import content_hash, read_image
 
@@ -17,7 +17,7 @@ Prepare = Callable[..., list[PreparedFace | SourceError]]
 
 
 @pytest.fixture
-def look(tmp_path: Path, detector: FaceDetector) -> Prepare:
+def look(tmp_path: Path, parser: MeshParser) -> Prepare:
     """Prepare one picture, given as an array or as the bytes of its file."""
 
     def prepare_picture(
@@ -28,7 +28,7 @@ def look(tmp_path: Path, detector: FaceDetector) -> Prepare:
             file.write_bytes(picture)
         elif picture is not None:
             Image.fromarray(picture).save(file)
-        return prepare(FaceDataset("folder", tmp_path, [file.name], aligned), file.name, detector, faces)
+        return prepare(FaceDataset("folder", tmp_path, [file.name], aligned), file.name, parser, faces)
 
     return prepare_picture
 

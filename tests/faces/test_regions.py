@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from dda.faces.mesh import EYE_OUTLINES, Face
+from dda.faces.mesh import EYE_OUTLINES, MeshFace
 from dda.faces.prepare import PreparedFace
 from dda.faces.regions import (
     EYE_SURROUNDS,
@@ -11,7 +11,6 @@ from dda.faces.regions import (
     LIPS_OUTER,
     Regions,
     brow_outline,
-    face_oval,
     mesh_regions,
 )
 from dda.styles import REGIONS
@@ -22,7 +21,7 @@ def prepared(request: pytest.FixtureRequest, portraits: list[PreparedFace]) -> P
     return portraits[request.param]
 
 
-def inside(face: Face, outline: tuple[int, ...], grow: float = 1.0) -> np.ndarray:
+def inside(face: MeshFace, outline: tuple[int, ...], grow: float = 1.0) -> np.ndarray:
     """The pixels (512, 512) within an outline of the mesh, shrunk or grown about its centre."""
     points = face.points[list(outline)]
     points = points.mean(0) + grow * (points - points.mean(0))
@@ -135,19 +134,19 @@ def test_an_eye_that_is_turned_away_gets_no_mask(prepared: PreparedFace) -> None
     outline = list(EYE_OUTLINES[1])
     centre = landmarks[outline].mean(0)
     landmarks[outline] = centre + 0.2 * (landmarks[outline] - centre)
-    eyes = mesh_regions(prepared.source, Face(landmarks, 1.0))["eyes"]
+    eyes = mesh_regions(prepared.source, MeshFace(landmarks, 1.0))["eyes"]
     middle = int(landmarks[1, 0])  # the tip of the nose
     assert eyes[:, : middle - 20].sum() > 100
     assert eyes[:, middle + 40 :].sum() == 0
 
 
 def test_visible_is_the_share_of_the_face_under_a_mask(prepared: PreparedFace) -> None:
-    face = prepared.regions.face
+    oval, face = prepared.regions.oval, prepared.regions.face
     assert 0.6 < prepared.regions.visible < 1
     none, half = np.zeros((4, 512, 512), np.float32), np.zeros((4, 512, 512), np.float32)
-    assert Regions(none, face).visible == 0
-    half[2] = 0.5 * face_oval(face, 512)
-    assert Regions(half, face).visible == pytest.approx(0.5, abs=1e-3)
+    assert Regions(none, oval, face).visible == 0
+    half[2] = 0.5 * oval
+    assert Regions(half, oval, face).visible == pytest.approx(0.5, abs=1e-3)
 
 
 def test_masks_go_by_their_names(prepared: PreparedFace) -> None:
@@ -156,6 +155,5 @@ def test_masks_go_by_their_names(prepared: PreparedFace) -> None:
 
 
 def test_the_oval_is_the_inside_of_the_outline(prepared: PreparedFace) -> None:
-    face = prepared.regions.face
-    oval = face_oval(face, 512)
+    face, oval = prepared.regions.face, prepared.regions.oval
     assert oval[inside(face, FACE_OVAL, 0.9)].min() > 0.99 and oval[~inside(face, FACE_OVAL, 1.1)].max() < 0.01

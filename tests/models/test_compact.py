@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from dda.faces.align import CANONICAL_POINTS
-from dda.faces.mesh import Face
+from dda.faces.mesh import MeshFace
 from dda.faces.prepare import PreparedFace
 from dda.images import to_tensor
 from dda.models.compact import (
@@ -54,7 +54,7 @@ def residuals(
 
 
 def makeup(
-    amplifier: CompactAmplifier, source: torch.Tensor, masks: torch.Tensor, face: Face, noise: torch.Tensor
+    amplifier: CompactAmplifier, source: torch.Tensor, masks: torch.Tensor, face: MeshFace, noise: torch.Tensor
 ) -> torch.Tensor:
     """R_m (1, 3, H, H) of one picture."""
     return amplifier.residuals(amplifier.share(source, masks, [face], noise), [0], [style()]).makeup
@@ -178,7 +178,7 @@ def test_the_residual_moves_with_the_face(tiny: CompactAmplifier, portraits: lis
     source, masks = to_tensor(face.source)[None], torch.from_numpy(face.regions.masks)[None]
     noise = torch.randn(1, *tiny.noise_shape, generator=torch.Generator().manual_seed(0))
     still = makeup(tiny, source, masks, face.regions.face, noise)
-    moved_face = Face(face.regions.face.landmarks + np.array([9, -6, 0], np.float32), 1.0)
+    moved_face = MeshFace(face.regions.face.landmarks + np.array([9, -6, 0], np.float32), 1.0)
     shift = {"shifts": (-6, 9), "dims": (2, 3)}
     moved = makeup(tiny, source.roll(**shift), masks.roll(**shift), moved_face, noise)
     assert torch.allclose(moved[..., 100:400, 100:400], still.roll(**shift)[..., 100:400, 100:400], atol=2e-3)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dda.images import encode_png, read_image
-from dda.pairs.writer import PairWriter, pair_name, write_atomically
+from dda.pairs.writer import PairWriter, pair_exists, pair_name, write_atomically
 
 
 def _picture(seed: int, size: int = 32) -> np.ndarray:
@@ -26,9 +26,9 @@ def test_names() -> None:
 
 def test_both_pictures_are_written_under_one_name(tmp_path: Path) -> None:
     writer = PairWriter(tmp_path)
-    assert not writer.exists("image_0000.png")
+    assert not pair_exists(tmp_path, "image_0000.png")
     writer.write("image_0000.png", _picture(0), _picture(1))
-    assert writer.exists("image_0000.png")
+    assert pair_exists(tmp_path, "image_0000.png")
     data = tmp_path / "amplified_data"
     assert np.array_equal(read_image(data / "source" / "image_0000.png"), _picture(0))
     assert np.array_equal(read_image(data / "target" / "image_0000.png"), _picture(1))
@@ -69,11 +69,11 @@ def test_threads_share_a_writer(tmp_path: Path) -> None:
 
 
 def test_opening_removes_only_what_the_own_shard_left(tmp_path: Path) -> None:
-    PairWriter(tmp_path, 1).write("image_0000.png", _picture(0), _picture(1))
+    PairWriter(tmp_path, "1").write("image_0000.png", _picture(0), _picture(1))
     source = tmp_path / "amplified_data" / "source"
     for name in (".image_0001.png.1.tmp", ".image_0002.png.11.tmp", ".image_0003.png.0.tmp"):
         (source / name).write_bytes(b"half")
-    PairWriter(tmp_path, 1)
+    PairWriter(tmp_path, "1")
     assert sorted(path.name for path in source.iterdir()) == [
         ".image_0002.png.11.tmp", ".image_0003.png.0.tmp", "image_0000.png",
     ]  # fmt: skip

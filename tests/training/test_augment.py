@@ -1,15 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from dda.faces.align import CROP_SIZE
+from dda.faces.parser import MeshParser
 from dda.training.augment import augmented_batch, morph, morphed_pairs, relight
 from dda.training.seed_pairs import PADDED_SIZE, SeedPair, cut_pair, load_pairs
 
 
 @pytest.fixture(scope="module")
-def pairs(pairs_root) -> list[SeedPair]:  # type: ignore[no-untyped-def]
-    return [cut_pair(pair) for pair in load_pairs(pairs_root)[1]]
+def pairs(pairs_root: Path, parser: MeshParser) -> list[SeedPair]:
+    return [cut_pair(pair) for pair in load_pairs(pairs_root, parser)[1]]
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from dda.faces.align import CROP_SIZE
+from dda.faces.parser import MeshParser
 from dda.faces.prepare import PreparedFace
 from dda.images import read_image
 from dda.mistakes import UserError
@@ -14,8 +15,8 @@ from dda.training.seed_pairs import MARGIN, PADDED_SIZE, AlignedPair, cut_pair, 
 
 
 @pytest.fixture(scope="module")
-def loaded(pairs_root: Path) -> list[AlignedPair]:
-    return list(load_pairs(pairs_root)[1])
+def loaded(pairs_root: Path, parser: MeshParser) -> list[AlignedPair]:
+    return list(load_pairs(pairs_root, parser)[1])
 
 
 @pytest.fixture
@@ -89,31 +90,31 @@ def test_pairs_are_aligned_by_their_sources(loaded: list[AlignedPair]) -> None:
         assert change[lips].mean() > 50 * change[pair.regions["lips"] == 0].mean()
 
 
-def test_several_styles_are_numbered_and_named(copied: Path) -> None:
+def test_several_styles_are_numbered_and_named(copied: Path, parser: MeshParser) -> None:
     shutil.copytree(copied, copied.parent / "Another")
-    styles, pairs, count = load_pairs(copied.parent)
+    styles, pairs, count = load_pairs(copied.parent, parser)
     assert styles == ["Another", "Tinted lips"] and count == 4
     assert [pair.style for pair in pairs] == [0, 0, 1, 1]
 
 
-def test_pictures_of_two_sizes_are_refused(copied: Path) -> None:
+def test_pictures_of_two_sizes_are_refused(copied: Path, parser: MeshParser) -> None:
     target = copied / "target" / "plain.png"
     Image.fromarray(read_image(target)).resize((500, 512)).save(target)
     with pytest.raises(UserError, match=r"plain.png: is 500x512 pixels, its source 512x512"):
-        list(load_pairs(copied)[1])
+        list(load_pairs(copied, parser)[1])
 
 
-def test_a_picture_that_cannot_be_read_is_named(copied: Path) -> None:
+def test_a_picture_that_cannot_be_read_is_named(copied: Path, parser: MeshParser) -> None:
     (copied / "target" / "plain.png").write_text("no picture")
     with pytest.raises(UserError, match=r"target/plain.png: "):
-        list(load_pairs(copied)[1])
+        list(load_pairs(copied, parser)[1])
 
 
-def test_a_source_without_a_face_is_named(copied: Path) -> None:
+def test_a_source_without_a_face_is_named(copied: Path, parser: MeshParser) -> None:
     for side in ("source", "target"):
         Image.new("RGB", (512, 512), "grey").save(copied / side / "plain.png")
     with pytest.raises(UserError, match=r"source/plain\.png: no face found"):
-        list(load_pairs(copied)[1])
+        list(load_pairs(copied, parser)[1])
 
 
 # --- The canonical crop ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
+from dda.faces.parser import MeshParser
 from dda.images import read_image
 from dda.mistakes import UserError
 from dda.models.checkpoint import WEIGHTS, load_compact
@@ -190,8 +191,8 @@ def test_held_out_pairs_are_measured(
     assert "held-out PSNR" in (tmp_path / "train" / "run" / "checkpoint" / "README.md").read_text(encoding="utf-8")
 
 
-def test_held_out_styles_are_numbered_as_the_trained_ones(pairs_root: Path) -> None:
-    pairs = list(load_pairs(pairs_root)[1])
+def test_held_out_styles_are_numbered_as_the_trained_ones(pairs_root: Path, parser: MeshParser) -> None:
+    pairs = list(load_pairs(pairs_root, parser)[1])
     held = [AlignedPair(pair.source, pair.target, pair.regions, style) for style, pair in enumerate(pairs)]
     renumbered = _held_out(["A", "B", "C"], ["C", "A"], held)
     assert [pair.style for pair in renumbered] == [2, 0]

@@ -3,7 +3,6 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
 from dda.faces.prepare import PreparedFace
-from dda.faces.regions import face_oval
 from dda.models.compact import CompactAmplifier
 from dda.training.seed_pairs import AlignedPair
 from dda.training.watch import mean_psnr, paint_pairs
@@ -17,7 +16,7 @@ def pairs(portraits: list[PreparedFace]) -> list[AlignedPair]:
 def test_psnr_is_that_of_the_pixels_inside_the_oval(pairs: list[AlignedPair]) -> None:
     random = np.random.default_rng(0)
     noisy = [(pair.target + random.normal(0, 6, pair.target.shape)).clip(0, 255).astype(np.uint8) for pair in pairs]
-    inside = [face_oval(pair.regions.face, 512) > 0.5 for pair in pairs]
+    inside = [pair.regions.oval > 0.5 for pair in pairs]
     expected = [
         peak_signal_noise_ratio(pair.target[oval], picture[oval], data_range=255)
         for pair, picture, oval in zip(pairs, noisy, inside, strict=True)

@@ -1,0 +1,126 @@
+"""The comparison of jobs that a sweep ends with: a table of their numbers and a sheet of the same faces."""
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dda.images import encode_png, read_image
+from dda.pairs.journal import PairRow
+from dda.pairs.writer import DATA_FOLDER, write_atomically
+from dda.report import GridRow, comparison
+from dda.sweep import Job
+
+TABLE_NAME = "sweep_summary.csv"
+SHEET_NAME = "sweep_summary.png"
+
+_FACES = 6  # rows of the sheet
+# What leaves a column of the printed table out when all jobs have it.
+_SILENT = {"rejected": (0,), "failed": (0,)}
+
+
+def compare(jobs: Sequence[Job], sweep: Path) -> None:
+    """Print the table of jobs; write it and the sheet into the folder of their sweep, unless no job made a pair."""
+    Console().print(summary_table(jobs, sweep))
+    if any(job.made for job in jobs):
+        sheet = comparison(shared_faces(jobs), {job.folder.name: job.label for job in jobs})
+        write_atomically(sweep / TABLE_NAME, summary_csv(jobs))
+        write_atomically(sweep / SHEET_NAME, encode_png(sheet))
+
+
+def summary_csv(jobs: Sequence[Job]) -> bytes:
+    """One line a job: its settings, its problem, its numbers with six digits."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["job", *jobs[0].settings, "problem", *jobs[0].numbers()])
+    for job in jobs:
+        numbers = ["" if value is None else f"{value:.6g}" for value in job.numbers().values()]
+        writer.writerow([job.folder.name, *job.settings.values(), job.problem, *numbers])
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def summary_table(jobs: Sequence[Job], sweep: Path) -> Table:
+    """The same as rich prints it, settings in short and without columns that say nothing, and where to look."""
+    numbers = [job.numbers() for job in jobs]
+    telling = [name for name in numbers[0] if any(row[name] not in _SILENT.get(name, (None,)) for row in numbers)]
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("job", style="bold", vertical="top")
+    table.add_column("where jobs differ" if jobs[0].settings else "", overflow="fold")
+    for name in telling:
+        table.add_column(name.replace("_", "\n"), justify="right")
+    for job, row in zip(jobs, numbers, strict=True):
+        settings = job.label.replace("\n", "  ") if job.settings else ""
+        table.add_row(*map(Text, (job.folder.name, settings, *(_cell(name, row[name]) for name in telling))))
+    outer = Table.grid()
+    outer.add_row(table)
+    for job in jobs:
+        if job.problem:
+            outer.add_row(Text(f"{job.folder.name}: {job.problem}", style="red"))
+    if any(job.made for job in jobs):
+        where = Path(os.path.relpath(sweep))
+        outer.add_row(Text(f"Look at   {where / SHEET_NAME}"))
+        outer.add_row(Text(f"Table in  {where / TABLE_NAME}"))
+    return outer
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if name in ("leakage", "mask_share"):
+        return f"{value:.1%}"
+    return f"{value:.4f}" if name == "makeup_change" else f"{value:.4g}"
+
+
+def shared_faces(jobs: Sequence[Job]) -> dict[str, list[GridRow]]:
+    """The rows of the sheet, by style: the faces that most jobs have, up to six.
+
+    Where jobs painted the same faces in the same styles those are compared, otherwise the same faces whatever the
+    style, under an empty label.
+    """
+    pairs = _most_shared(jobs, lambda row: (row.path, row.face, row.style))
+    faces = _most_shared(jobs, lambda row: (row.path, row.face))
+    same_style = _reach(pairs) >= _reach(faces) and len(pairs) >= min(3, len(faces))
+    folders = {job.folder.name: job.folder / DATA_FOLDER for job in jobs}
+    blocks: dict[str, list[GridRow]] = {}
+    for made in pairs if same_style else faces:
+        job, row = next(iter(made.items()))
+        targets = {job: read_image(folders[job] / "target" / row.name) for job, row in made.items()}
+        label = row.style if same_style else ""
+        blocks.setdefault(label, []).append(GridRow(read_image(folders[job] / "source" / row.name), targets))
+    return blocks if len(blocks) > 1 else {"": [row for rows in blocks.values() for row in rows]}
+
+
+def _most_shared(jobs: Sequence[Job], key: Callable[[PairRow], Hashable]) -> list[dict[str, PairRow]]:
+    """Pairs that are alike by `key`, one a job: up to six groups that most jobs have, as varied as there are."""
+    groups: dict[Hashable, dict[str, PairRow]] = {}
+    for job in jobs:
+        present = {file.name for file in (job.folder / DATA_FOLDER / "target").glob("*.png")}
+        for row in job.made:
+            if row.name in present:
+                groups.setdefault(key(row), {}).setdefault(job.folder.name, row)
+    reach = _reach(groups.values())
+    rest = [group for group in groups.values() if 2 * len(group) > reach]
+    chosen: list[dict[str, PairRow]] = []
+    seen: Counter[str] = Counter()
+    while rest and len(chosen) < _FACES:
+        best = min(rest, key=lambda group: (-len(group), *(seen[trait] for trait in _traits(group))))
+        rest.remove(best)
+        chosen.append(best)
+        seen.update(_traits(best))
+    return chosen
+
+
+def _traits(group: Mapping[str, PairRow]) -> tuple[str, str, str]:
+    """What the rows of the sheet should vary in: the jobs that have it, the picture, the style."""
+    row = next(iter(group.values()))
+    return "/".join(group), row.path, row.style
+
+
+def _reach(groups: Iterable[Mapping[str, PairRow]]) -> int:
+    return max(map(len, groups), default=0)

@@ -1,0 +1,156 @@
+"""The engine of many machines: Ray Data deals faces to actors that hold the model."""
+
+import itertools
+import logging
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.data
+import torch
+from omegaconf import OmegaConf
+
+from dda.commandline import PATHS
+from dda.device import pick_device
+from dda.memory import keep_freed_memory
+from dda.mistakes import UserError, first_line
+from dda.pairs.journal import PairRow
+from dda.pairs.plan import PlannedPair
+from dda.pairs.writer import remove_unfinished
+from dda.worker import Worker
+
+RETRIES = 4
+"""Times that faces are given out again after the actor that had them died: a fifth death is no accident."""
+
+MOST_BATCHES = 16
+"""Batches in one block: an actor decodes and writes beside its model within a block, and a death costs one."""
+
+Block = list[PlannedPair]
+
+
+class RayEngine:
+    """Deals blocks of faces to a pool of actors and collects their rows.
+
+    A face goes out once with all its styles of a call. Ray restarts actors that die and hands their blocks to
+    others; a block that is made twice writes the same bytes under the same names, and its rows arrive once.
+
+    Args:
+        cfg: the run's configuration; every machine must see its paths.
+        run_dir: the run's folder, on a file system that all machines share.
+
+    Raises:
+        UserError: there is no cluster at ``engine.address``.
+    """
+
+    def __init__(self, cfg: Any, run_dir: Path) -> None:
+        self._cfg = _for_actors(cfg)
+        self._run_dir = run_dir.absolute()
+        _connect(cfg.engine.address)
+
+    def make(self, pairs: Sequence[PlannedPair], wanted: int | None) -> Iterator[list[PairRow]]:
+        """Rows of the first ``wanted`` places (None: of all), block by block as they are finished.
+
+        A place brings one pair at most (``check`` refuses the settings that bring more), so this never makes a pair
+        that is not wanted; places that bring none leave the call short, and the next call takes their replacements.
+        """
+        blocks = _blocks(pairs[:wanted], self._cfg.batch_size, self._cfg.engine.workers or _cores())
+        try:
+            for result in self._mapped(blocks).iter_batches(batch_size=1, prefetch_batches=0):
+                if mistake := result["mistake"][0]:
+                    raise UserError(mistake)
+                yield pickle.loads(result["rows"][0])
+        except ray.exceptions.RayActorError as error:
+            raise UserError(
+                f"engine=ray: workers died {RETRIES + 1} times over the same faces ({first_line(error)}); "
+                "look for their memory, then go on with the same run_name"
+            ) from error
+        finally:
+            remove_unfinished(self._run_dir, str(self._cfg.shard.index))  # of actors that died
+
+    def _mapped(self, blocks: Sequence[Block]) -> ray.data.Dataset:
+        engine, on_gpu = self._cfg.engine, self._cfg.device == "cuda"
+        workers = engine.workers and min(engine.workers, len(blocks))
+        pool = {"size": workers} if workers else {"min_size": 1, "max_size": len(blocks)}
+        # Pickled, since Arrow refuses file names that are not UTF-8.
+        items = ray.data.from_items([{"block": pickle.dumps(block)} for block in blocks], override_num_blocks=len(blocks))
+        return items.map_batches(
+            _Actor,
+            batch_size=1,
+            fn_constructor_args=(self._cfg, self._run_dir),
+            compute=ray.data.ActorPoolStrategy(**pool, max_tasks_in_flight_per_actor=2),
+            num_cpus=engine.threads,
+            num_gpus=1 if on_gpu else 0,
+            max_restarts=-1,
+            max_task_retries=RETRIES,
+        )
+
+
+class _Actor:
+    """A worker in a process of its own. A mistake of the user's is a result: as an exception Ray would wrap it."""
+
+    def __init__(self, cfg: Any, run_dir: Path) -> None:
+        keep_freed_memory()
+        torch.set_num_threads(cfg.engine.threads)
+        node = ray.get_runtime_context().get_node_id()[:8]
+        self._mistake = ""
+        try:
+            self._worker = Worker(cfg, run_dir, tag=f"{cfg.shard.index}-{node}-{os.getpid()}")
+        except UserError as error:
+            self._mistake = str(error)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        rows: list[PairRow] = []
+        if not self._mistake:
+            try:
+                rows = list(itertools.chain.from_iterable(self._worker.make(pickle.loads(batch["block"][0]), None)))
+            except UserError as error:
+                self._mistake = str(error)
+        return {"rows": [pickle.dumps(rows)], "mistake": [self._mistake]}
+
+
+def _connect(address: str) -> None:
+    if ray.is_initialized():  # by an earlier job of a sweep
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray.init(address, include_dashboard=False, logging_level=logging.WARNING)
+    except ConnectionError as error:
+        raise UserError(
+            f"engine.address={address}: no Ray cluster answers there ({first_line(error)}); "
+            "start one with `ray start --head`, or write engine.address=local"
+        ) from error
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def _for_actors(cfg: Any) -> Any:
+    """The configuration as an actor needs it: nothing left to resolve, paths from anywhere, the device decided."""
+    plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    plain.device = pick_device(cfg.device).type
+    for key in PATHS:
+        value = OmegaConf.select(plain, key)
+        if value and Path(value).exists():
+            OmegaConf.update(plain, key, str(Path(value).absolute()))
+    for style, picture in (plain.model.style_images or {}).items():
+        plain.model.style_images[style] = str(Path(picture).absolute())
+    return plain
+
+
+def _blocks(pairs: Sequence[PlannedPair], batch_size: int, workers: int) -> list[Block]:
+    """The pairs face by face, in blocks of whole batches of faces: small enough to go round, up to `MOST_BATCHES`."""
+    faces: dict[str, Block] = {}
+    for pair in pairs:
+        faces.setdefault(pair.path, []).append(pair)
+    batches = -(-len(faces) // batch_size)
+    size = batch_size * max(1, min(MOST_BATCHES, batches // (8 * workers)))
+    groups = iter(faces.values())
+    return [list(itertools.chain.from_iterable(block)) for block in iter(lambda: list(itertools.islice(groups, size)), [])]
+
+
+def _cores() -> int:
+    return int(ray.cluster_resources().get("CPU", 1))

@@ -1,0 +1,127 @@
+"""The weight files of the FaRL parser: given by the user, or downloaded once into torch hub's cache.
+
+Their authors publish no hashes. So a file is checked for what it must be before anything is made of it, and a download
+cut short is never kept: TorchScript archives carry a checksum for every entry, and a network's state must hold every
+value of the network.
+"""
+
+import contextlib
+import os
+import socket
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+
+from dda.mistakes import UserError, first_line
+
+PATIENCE = 10.0
+"""Seconds without an answer after which a download is given up."""
+
+
+class Unusable(Exception):
+    """A file that is not what it should be; the message says why."""
+
+
+def find_weights(key: str, given: str | None, url: str, check: Callable[[Path], None]) -> Path:
+    """The file ``given`` under the configuration key ``key``, or the one of ``url`` in torch hub's cache.
+
+    Args:
+        check: raises Unusable for a file that is damaged or something else.
+
+    Raises:
+        UserError: the file is missing and cannot be downloaded, or the check refuses it.
+    """
+    file = cache_file(url) if given is None else Path(given)
+    try:
+        if given is None and not file.is_file():
+            _download(url, file, check)
+        else:
+            check(file)
+    except Unusable as error:
+        cure = f"delete it to have it downloaded again, or give {key}=FILE" if given is None else f"expected {url}"
+        raise UserError(f"{key}={file}: {error}; {cure}; parser=mesh needs no weights") from error
+    except OSError as error:
+        if given is not None:
+            raise UserError(f"{key}={file}: cannot be read: {error.strerror or error}") from error
+        raise UserError(
+            f"parser=farl: {file} is missing and its download failed ({first_line(error)}); save {url} there, or "
+            f"anywhere and give {key}=FILE; parser=mesh needs no weights"
+        ) from error
+    return file
+
+
+def cache_file(url: str) -> Path:
+    """Where torch hub keeps the file of ``url``."""
+    return Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
+
+
+def check_torchscript(file: Path) -> None:
+    """Refuse a file that is not a whole TorchScript archive.
+
+    Raises:
+        Unusable: what is wrong with it.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+            is_script = any("/code/" in name for name in archive.namelist())
+    except zipfile.BadZipFile as error:
+        raise Unusable("is no TorchScript file, or is cut short") from error
+    if damaged is not None:
+        raise Unusable(f"is damaged: the checksum of its {damaged} is wrong")
+    if not is_script:
+        raise Unusable("is no TorchScript file: it holds no code")
+
+
+def check_state(file: Path, wanted: Mapping[str, torch.Tensor]) -> None:
+    """Refuse a file that does not hold the whole state of a network; no code in it is run.
+
+    Args:
+        wanted: the network's state, for its names and shapes.
+
+    Raises:
+        Unusable: what is wrong with it.
+    """
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle may raise anything
+        raise Unusable(f"cannot be read as a state of a network ({type(error).__name__})") from error
+    state = state.get("state_dict", state) if isinstance(state, Mapping) else {}
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    for name, value in wanted.items():
+        if name.endswith("num_batches_tracked"):  # a count that files of old lack, and that only training reads
+            continue
+        if name not in state:
+            raise Unusable(f"lacks {name}")
+        if state[name].shape != value.shape:
+            raise Unusable(f"{name} has the shape {tuple(state[name].shape)} instead of {tuple(value.shape)}")
+        if not torch.isfinite(state[name]).all():
+            raise Unusable(f"{name} holds values that are not finite")
+
+
+def _download(url: str, file: Path, check: Callable[[Path], None]) -> None:
+    """Download ``url``, and keep it as ``file`` only if it is whole."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        with _patience(PATIENCE):
+            torch.hub.download_url_to_file(url, str(part))
+        check(part)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

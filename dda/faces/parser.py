@@ -1,0 +1,69 @@
+"""Face parsers: from a picture to its faces, and from an aligned face to its region masks."""
+
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+
+from dda.faces.face import Face
+from dda.faces.mesh import FaceDetector, MeshFace
+from dda.faces.regions import Regions, mesh_regions
+
+F = TypeVar("F", bound=Face)
+
+
+class ParserConfig(Protocol):
+    """The `parser` group of the configuration."""
+
+    name: str
+    labels: str
+    weights: str | None
+    detector_weights: str | None
+
+
+class FaceParser(Protocol[F]):
+    """Finds faces and parses them; one object may be used by several threads at once.
+
+    ``identity`` says which models make the masks: two parsers of the same identity give the same masks.
+    """
+
+    identity: str
+
+    def detect(self, image: np.ndarray) -> list[F]:
+        """Faces of a picture (uint8 HWC RGB, any size), largest first; an empty list when there is none."""
+
+    def regions(self, source: np.ndarray, face: F) -> Regions[F]:
+        """Region masks of ``face`` in its aligned picture ``source`` (uint8 (512, 512, 3) RGB).
+
+        The face is one that this parser found, in pixels of ``source``.
+        """
+
+
+class MeshParser:
+    """MediaPipe's face mesh, whose models come with the package, and masks drawn from it."""
+
+    identity = "mesh"
+
+    def __init__(self) -> None:
+        self._detector = FaceDetector()
+
+    def detect(self, image: np.ndarray) -> list[MeshFace]:
+        """As :meth:`FaceParser.detect`."""
+        return self._detector(image)
+
+    def regions(self, source: np.ndarray, face: MeshFace) -> Regions[MeshFace]:
+        """As :meth:`FaceParser.regions`."""
+        return mesh_regions(source, face)
+
+
+def open_parser(cfg: ParserConfig, device: torch.device) -> FaceParser:
+    """The parser that ``parser.name`` asks for, ready to use; ``device`` is where its networks run, if it has any.
+
+    Raises:
+        UserError: the parser's packages or weights are missing or do not fit.
+    """
+    if cfg.name == "mesh":
+        return MeshParser()
+    from dda.faces.farl import FaRLParser  # facer takes seconds to import, and needs libGL
+
+    return FaRLParser(cfg.labels, cfg.weights, cfg.detector_weights, device)

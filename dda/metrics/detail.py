@@ -1,0 +1,47 @@
+"""Detail kept: whether the skin's own fine texture survived the makeup."""
+
+import torch
+from torchvision.transforms.functional import gaussian_blur
+
+from dda.metrics.color import luma
+from dda.metrics.metric import Column, PairBatch, weighted_mean
+
+FINEST = 2.0
+"""Sigma in pixels, on a side of 512, of the blur that detail is what is left above."""
+
+
+class DetailKept:
+    """Correlation of the high-frequency luma of source and target, under the skin mask."""
+
+    columns = (
+        Column(
+            name="detail_kept",
+            unit="",
+            low=-1,
+            high=1,
+            better="higher",
+            about="Correlation of the fine texture of the skin before and after (1: every pore where it was); it is "
+            "1 where nothing was painted, and does not see texture that only got fainter.",
+        ),
+    )
+
+    def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
+        """(N,) in [-1, 1]; NaN where there is no skin."""
+        skin = batch.mask("skin")
+        return {"detail_kept": correlation(fine(batch.source), fine(batch.target), skin)}
+
+
+def fine(image: torch.Tensor) -> torch.Tensor:
+    """Luma without its low frequencies, (N, 1, H, W)."""
+    light = luma(image)
+    sigma = FINEST * light.shape[-1] / 512
+    size = 2 * round(3 * sigma) + 1
+    return light - gaussian_blur(light, [size, size], [sigma, sigma])
+
+
+def correlation(a: torch.Tensor, b: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Pearson correlation (N,) of a and b (N, 1, H, W) under weights of the same shape; NaN where one is constant."""
+    a = a - weighted_mean(a, weights)[:, None, None, None]
+    b = b - weighted_mean(b, weights)[:, None, None, None]
+    spread = weighted_mean(a * a, weights) * weighted_mean(b * b, weights)
+    return weighted_mean(a * b, weights) / torch.sqrt(spread)

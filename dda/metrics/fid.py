@@ -1,0 +1,29 @@
+"""FID (Heusel et al. 2017): distance of two sets of pictures, as Gaussians in Inception's features."""
+
+import torch
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from dda.metrics.inception import WEIGHTS
+from dda.metrics.metric import Column
+
+COLUMN = Column(
+    name="fid",
+    unit="",
+    low=0,
+    high=float("inf"),
+    better="lower",
+    about="Frechet distance of the targets, as a set, to the true ones (to the sources, where there is no oracle); it "
+    "is far too high for fewer than some thousand pairs, and sees no single pair.",
+    weights=WEIGHTS,
+)
+
+
+def fid(true: torch.Tensor, made: torch.Tensor) -> float:
+    """FID of two sets of features (N, D) and (M, D), at least two of each."""
+    features = torch.nn.Identity()
+    features.num_features = true.shape[1]  # type: ignore[assignment]  # what torchmetrics asks of an extractor
+    metric = FrechetInceptionDistance(features)
+    metric.set_dtype(torch.float64)
+    metric.update(true.cpu(), real=True)
+    metric.update(made.cpu(), real=False)
+    return float(metric.compute())

@@ -1,0 +1,35 @@
+"""Inception v3 as FID and KID use it: a picture's 2048 features."""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+
+from dda.metrics.metric import MissingWeights
+
+FILE = "weights-inception-2015-12-05-6726825d.pth"
+URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"
+WEIGHTS = "Inception v3 (TensorFlow 2015-12-05, by torch-fidelity)"
+
+
+class Inception:
+    """The network of the original FID, its weights from the cache of torch hub.
+
+    Raises:
+        MissingWeights: torch-fidelity is not installed, or the weights are not in the cache.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        if importlib.util.find_spec("torch_fidelity") is None:
+            raise MissingWeights('torch-fidelity is not installed: pip install "dda[eval]"')
+        path = Path(torch.hub.get_dir()) / "checkpoints" / FILE
+        if not path.is_file():
+            raise MissingWeights(f"Inception's weights are not in {path.parent}; save {URL} there")
+        from torchmetrics.image.fid import NoTrainInceptionV3
+
+        self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(path)).to(device)
+
+    @torch.inference_mode()
+    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Features (N, 2048) of pictures (N, 3, H, W) in [0, 1]."""
+        return self.network((pictures * 255).round().byte())

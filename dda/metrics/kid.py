@@ -1,0 +1,31 @@
+"""KID (Binkowski et al. 2018): distance of two sets of pictures by a cubic kernel on Inception's features."""
+
+import torch
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from dda.metrics.inception import WEIGHTS
+from dda.metrics.metric import Column
+
+SUBSETS, SUBSET_SIZE = 100, 50
+
+COLUMN = Column(
+    name="kid",
+    unit="",
+    low=-1,
+    high=float("inf"),
+    better="lower",
+    about="Kernel distance of the targets, as a set, to the true ones (to the sources, where there is no oracle); "
+    "unbiased for small sets too, but noisy, and it sees no single pair.",
+    weights=WEIGHTS,
+)
+
+
+def kid(true: torch.Tensor, made: torch.Tensor, seed: int = 0) -> float:
+    """KID of two sets of features (N, D) and (M, D), at least two of each: the mean over seeded subsets."""
+    size = min(SUBSET_SIZE, len(true), len(made))
+    metric = KernelInceptionDistance(torch.nn.Identity(), subsets=SUBSETS, subset_size=size)
+    metric.update(true.cpu(), real=True)
+    metric.update(made.cpu(), real=False)
+    with torch.random.fork_rng(devices=[]):  # torchmetrics draws the subsets from the global generator
+        torch.manual_seed(seed)
+        return float(metric.compute()[0])

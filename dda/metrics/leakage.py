@@ -1,0 +1,44 @@
+"""Leakage: the share of the change that lies where no makeup belongs."""
+
+import math
+
+import torch
+from torch.nn.functional import max_pool2d
+
+from dda.metrics.color import change
+from dda.metrics.metric import Column, PairBatch
+
+INSIDE = 0.1
+"""A pixel whose masks sum to more than this may wear makeup: less is the far end of a feather."""
+
+WOBBLE = 4
+"""Pixels by which those are grown, on a side of 512: two parses of one face differ by one or two."""
+
+
+class Leakage:
+    """Sum of CIEDE2000 outside the grown support of the masks, over its sum in the whole picture."""
+
+    columns = (
+        Column(
+            name="leakage",
+            unit="",
+            low=0,
+            high=1,
+            better="lower",
+            about="Share of the colour change that lies outside the regions (hair, eyeballs, teeth, background); where "
+            "the same parser composed the pair it shows nothing but the wobble of the masks.",
+        ),
+    )
+
+    def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
+        """(N,) in [0, 1]; NaN where there is no face, or nothing changed."""
+        difference = change(batch)
+        outside = (difference * (1 - may_wear_makeup(batch.support))).sum((1, 2, 3))
+        share = outside / difference.sum((1, 2, 3))  # 0 / 0 is NaN
+        return {"leakage": torch.where(batch.has_face, share, math.nan)}
+
+
+def may_wear_makeup(support: torch.Tensor) -> torch.Tensor:
+    """1 where makeup belongs, 0 elsewhere (N, 1, H, W), from M of the same shape."""
+    radius = max(1, round(WOBBLE * support.shape[-1] / 512))
+    return max_pool2d((support > INSIDE).float(), 2 * radius + 1, stride=1, padding=radius)

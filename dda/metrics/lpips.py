@@ -1,0 +1,71 @@
+"""LPIPS (Zhang et al. 2018): distance of two pictures in the features of AlexNet, weighted by human judgement."""
+
+import contextlib
+import io
+import socket
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from dda.metrics.metric import Column, MissingWeights
+
+ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
+PATIENCE = 10.0
+"""Seconds without an answer after which the download of AlexNet is given up."""
+
+
+class Lpips:
+    """LPIPS v0.1 of the `lpips` package, whose authors' linear weights it carries.
+
+    AlexNet's own weights (233 MB) are torchvision's: from the cache of torch hub, otherwise downloaded into it.
+
+    Raises:
+        MissingWeights: they are not in the cache and cannot be downloaded.
+    """
+
+    column = Column(
+        name="lpips",
+        unit="",
+        low=0,
+        high=float("inf"),
+        better="none",
+        about="Perceptual distance of source and target; it is 0 where nothing was painted, so it can tell how much "
+        "changed to the eye but not whether the makeup is good.",
+        weights="AlexNet (torchvision, ImageNet-1k V1) + LPIPS linear v0.1",
+    )
+
+    def __init__(self, device: torch.device) -> None:
+        import lpips
+
+        try:
+            with _patience(PATIENCE), _quiet():
+                self.network = lpips.LPIPS(net="alex", verbose=False).to(device)
+        except (OSError, RuntimeError) as error:  # no network; a download cut short fails its hash
+            cache = Path(torch.hub.get_dir()) / "checkpoints"
+            reason = f"AlexNet's weights are not in {cache} and cannot be downloaded; save {ALEXNET} there"
+            raise MissingWeights(reason) from error
+
+    @torch.inference_mode()
+    def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """LPIPS (N,) of pictures (N, 3, H, W) in [0, 1]."""
+        return self.network(a, b, normalize=True).reshape(len(a))
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torchvision's warnings about how `lpips` calls it, and without the progress of the download."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore", UserWarning)
+        yield

@@ -1,0 +1,47 @@
+"""Separability: whether the styles of a set can be told apart by what they do to the regions' colours."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dda.metrics.metric import Column
+
+NEIGHBOURS = 5
+FOLDS = 5
+
+COLUMN = Column(
+    name="separability",
+    unit="",
+    low=0,
+    high=1,
+    better="higher",
+    about="How often a pair's style is guessed right from the colour change of its regions, by the five most alike "
+    "pairs of other people; by chance one over the number of styles. Styles that are apart are not yet good.",
+)
+
+
+def separability(changes: np.ndarray, styles: Sequence[str], people: Sequence[str]) -> float:
+    """Accuracy of k nearest neighbours with people held out; NaN for one style, or fewer than `FOLDS` people.
+
+    Each number is scaled by its spread over the set (lips move ten times as far as skin), and two pairs are compared
+    in the regions that both have. Pairs without any region do not count.
+
+    Args:
+        changes: mean CIELAB change of each region (N, 4, 3), NaN where a face lacks it.
+        styles: N names.
+        people: whose face each pair shows, N names: nobody is in a fold and among its neighbours.
+    """
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    painted = np.isfinite(changes).any((1, 2))
+    features = changes[painted].reshape(painted.sum(), -1)
+    worn, who = np.asarray(styles)[painted], np.asarray(people)[painted]
+    if len(set(worn)) < 2 or len(set(who)) < FOLDS:
+        return np.nan
+    features = features[:, np.isfinite(features).any(0)]
+    classifier = make_pipeline(StandardScaler(), KNeighborsClassifier(NEIGHBOURS, metric="nan_euclidean"))
+    guesses = cross_val_predict(classifier, features, worn, groups=who, cv=GroupKFold(FOLDS))
+    return float(np.mean(guesses == worn))

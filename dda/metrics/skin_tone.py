@@ -1,0 +1,55 @@
+"""Skin tone as a continuous axis, and whether a metric depends on it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from dda.metrics.color import to_lab
+from dda.metrics.metric import Column, PairBatch, weighted_mean
+
+
+class SkinTone:
+    """ITA (individual typology angle, Chardon et al. 1991) of the source's mean skin colour, in degrees."""
+
+    columns = (
+        Column(
+            name="skin_tone",
+            unit="deg",
+            low=-180,
+            high=180,
+            better="none",
+            about="Individual typology angle of the source's skin: above 55 very light, 10 to 28 tan, below -30 dark; "
+            "it is taken from the picture as it is, so the light of the scene moves it.",
+        ),
+    )
+
+    def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
+        """(N,) in degrees; NaN where there is no skin."""
+        lab, skin = to_lab(batch.source), batch.mask("skin")
+        light, yellow = (weighted_mean(lab[:, channel : channel + 1], skin) for channel in (0, 2))
+        return {"skin_tone": torch.rad2deg(torch.atan2(light - 50, yellow))}
+
+
+@dataclass(frozen=True)
+class ToneGap:
+    """Mean of a metric over the lightest third of the faces less that over the darkest, and Spearman's rho with ITA."""
+
+    gap: float
+    spearman: float
+
+
+def tone_gap(values: np.ndarray, ita: np.ndarray) -> ToneGap:
+    """How a metric (N,) goes with the skin tone (N,) of its pairs; pairs where either is NaN do not count.
+
+    Both numbers are NaN for fewer than three pairs, and Spearman's where either is constant.
+    """
+    known = np.isfinite(values) & np.isfinite(ita)
+    values, ita = values[known], ita[known]
+    if len(values) < 3:
+        return ToneGap(np.nan, np.nan)
+    dark, light = np.quantile(ita, [1 / 3, 2 / 3])
+    gap = float(values[ita >= light].mean() - values[ita <= dark].mean())
+    varied = len(np.unique(values)) > 1 and len(np.unique(ita)) > 1
+    return ToneGap(gap, float(spearmanr(values, ita).statistic) if varied else np.nan)

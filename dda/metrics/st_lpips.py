@@ -1,0 +1,40 @@
+"""Shift-tolerant LPIPS (Ghildyal and Liu 2022): LPIPS over an anti-aliased AlexNet, which a package carries whole."""
+
+import importlib.util
+
+import torch
+
+from dda.metrics.metric import Column, MissingWeights
+
+
+class StLpips:
+    """The shift-tolerant variant over AlexNet: no LPIPS, its numbers do not compare with LPIPS's.
+
+    Raises:
+        MissingWeights: the package that carries them is not installed.
+    """
+
+    column = Column(
+        name="st_lpips",
+        unit="",
+        low=0,
+        high=float("inf"),
+        better="none",
+        about="Shift-tolerant perceptual distance of source and target, not LPIPS itself; it is 0 where nothing was "
+        "painted, so it can tell how much changed to the eye but not whether the makeup is good.",
+        weights="ST-LPIPS AlexNet vST0.0 (stlpips-pytorch)",
+    )
+
+    def __init__(self, device: torch.device) -> None:
+        # torchsummary: stlpips-pytorch imports it without asking for it.
+        for package in ("stlpips_pytorch", "torchsummary"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingWeights(f'{package} is not installed: pip install "dda[eval]"')
+        from stlpips_pytorch import stlpips
+
+        self.network = stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False).to(device)
+
+    @torch.inference_mode()
+    def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """ST-LPIPS (N,) of pictures (N, 3, H, W) in [0, 1]."""
+        return self.network(a, b, normalize=True).reshape(len(a))

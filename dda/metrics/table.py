@@ -1,0 +1,79 @@
+"""An evaluation as one table for the terminal."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from dda.metrics.labels import digits, label, number, unit_label
+from dda.metrics.metric import Column
+from dda.metrics.result import Result, Statistic
+
+_WANTED = {"higher": "higher", "lower": "lower", "zero": "0", "band": "in a band", "none": ""}
+_STYLES = {"bad": "bold red", "warn": "yellow", "good": "green"}
+_LISTED = 8
+
+
+def result_table(result: Result) -> Group:
+    """The set's numbers and what they mean, to be printed by rich; the untouched source stands beside the targets."""
+    return Group(_numbers(result), *_notes(result))
+
+
+def _numbers(result: Result) -> Table:
+    title = f"{result.title}: {len(result.measured)} pairs"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("Measure", no_wrap=True)
+    for heading in ("Target", "± sd", "95 % of the mean", "Untouched source", "Light less dark skin"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("Better")
+    for name, column in result.columns.items():
+        gap = result.set_values.get(f"tone_gap_{name}")
+        table.add_row(*_row(label(name), column, result.overall[name], result.baseline[name], gap))
+    if result.oracle_columns:
+        table.add_section()
+    for name, column in result.oracle_columns.items():
+        ours, untouched = result.against_oracle[name], result.untouched_against_oracle[name]
+        gap = result.set_values.get(f"tone_gap_oracle_{name}")
+        table.add_row(*_row(f"{label(name)} to oracle", column, ours, untouched, gap))
+    of_the_set = {name: column for name, column in result.set_columns.items() if not name.startswith("tone_")}
+    if of_the_set:
+        table.add_section()
+    for name, column in of_the_set.items():
+        value = result.set_values[name]
+        shown = _with_unit(number(value, digits([value], column.unit)), column)
+        table.add_row(Text(label(name)), shown, "", "", "", "", _WANTED[column.better])
+    return table
+
+
+def _row(
+    name: str, column: Column, ours: Statistic, untouched: Statistic, tone_gap: float | None
+) -> tuple[Text | str, ...]:
+    decimals = digits([ours.mean, untouched.mean], column.unit)
+    low, high = number(ours.low, decimals), number(ours.high, decimals)
+    return (
+        Text(name),
+        _with_unit(number(ours.mean, decimals), column),
+        number(ours.sd, decimals),
+        f"{low} to {high}" if ours.low < ours.high else "",
+        number(untouched.mean, decimals),
+        "" if tone_gap is None else number(tone_gap, decimals),
+        _WANTED[column.better],
+    )
+
+
+def _with_unit(shown: str, column: Column) -> str:
+    return f"{shown} {unit_label(column.unit)}".rstrip()
+
+
+def _notes(result: Result) -> Iterator[Text]:
+    reasons = Counter(pair.reason for pair in result.rejected)
+    for reason, count in reasons.most_common(_LISTED):
+        yield Text(f"Rejected {count}: {reason}")
+    if len(reasons) > _LISTED:
+        yield Text(f"Rejected for other reasons, told in pairs.parquet: {len(reasons) - _LISTED} kinds")
+    for name, reason in result.missing.items():
+        yield Text(f"Not measured: {label(name)}: {reason}", style="dim")
+    for verdict in result.verdicts:
+        yield Text(verdict.text, style=_STYLES[verdict.level])

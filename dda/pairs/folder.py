@@ -1,0 +1,191 @@
+"""Folders of pairs: which files belong together in `source/` and `target/`, whoever made them."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from dda.faces.dataset import SUFFIXES
+from dda.mistakes import UserError
+from dda.pairs.manifest import MANIFEST, METADATA
+from dda.pairs.writer import DATA_FOLDER
+
+# Columns of a manifest that say which pair it is, not how it turned out.
+_KEYS = ("place", "face", "attempt", "path", "style", "content_hash")
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """The files of one pair.
+
+    Attributes:
+        name: relative path of its pictures without suffix, with forward slashes; unique.
+        source, target: None where there is no such file.
+        oracle: the true target, None where there is none.
+        style: empty when unknown.
+        path: the picture that the source was made from, as the run's dataset calls it; empty when unknown.
+        made: what was measured when the pair was composed, by measure.
+        reason: why there is nothing to measure; empty when both files are there.
+    """
+
+    name: str
+    source: Path | None
+    target: Path | None
+    oracle: Path | None = None
+    style: str = ""
+    path: str = ""
+    made: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+
+def find_pairs(root: Path, oracle: Path | None = None) -> list[PairFiles]:
+    """The pairs of `root`/source and `root`/target, matched by relative path without suffix, sorted by name.
+
+    A picture without its counterpart is a pair with a reason. Styles and what was measured at composition come from
+    `root`/metadata.csv where there is one (columns `source_file_name`, `style`, numbers).
+
+    Args:
+        root: a folder with source/ and target/.
+        oracle: a folder of true targets (or with a target/ of them) that have the names of the pairs, or of the
+            pictures that the sources were made from.
+
+    Raises:
+        UserError: a folder is missing or empty, the table cannot be read, or no pair has a true target.
+    """
+    metadata = root / METADATA
+    records = _csv_records(metadata) if metadata.is_file() else {}
+    return _with_oracle(_sorted(_match(root, records)), oracle)
+
+
+def find_run_pairs(run: Path, oracle: Path | None = None) -> list[PairFiles]:
+    """The pairs of a run of run_amplify.py, or of all jobs of a multirun, whose names then begin with the job's.
+
+    Raises:
+        UserError: `run` holds no finished run, or as `find_pairs` does.
+    """
+    if (run / MANIFEST).is_file():
+        return _with_oracle(_sorted(_run_pairs(run)), oracle)
+    jobs = [file.parent for file in sorted(run.glob(f"*/{MANIFEST}"))]
+    if not jobs:
+        raise UserError(
+            f"run={run}: there is no {MANIFEST} in it, so it is no finished run of run_amplify.py; "
+            f"finish it (the same run_name goes on with it), or give a folder with source/ and target/ as pairs=DIR"
+        )
+    return _with_oracle([pair for job in jobs for pair in _sorted(_run_pairs(job, f"{job.name}/"))], oracle)
+
+
+def choose_pairs(pairs: Sequence[PairFiles], num_samples: int | None, seed: int) -> list[PairFiles]:
+    """`num_samples` of the pairs that have both files (None: all), and every pair that has not, in the given order.
+
+    The choice depends on the seed and the names alone; a larger one includes a smaller one.
+    """
+
+    def key(pair: PairFiles) -> bytes:
+        return hashlib.sha256(f"sample {seed} ".encode() + os.fsencode(pair.name)).digest()
+
+    chosen = {pair.name for pair in sorted((pair for pair in pairs if not pair.reason), key=key)[:num_samples]}
+    return [pair for pair in pairs if pair.reason or pair.name in chosen]
+
+
+def _sorted(pairs: Iterator[PairFiles]) -> list[PairFiles]:
+    return sorted(pairs, key=lambda pair: pair.name.split("/"))
+
+
+def _run_pairs(run: Path, prefix: str = "") -> Iterator[PairFiles]:
+    return _match(run / DATA_FOLDER, _records(pq.read_table(run / MANIFEST), "name"), prefix)
+
+
+def _match(root: Path, records: Mapping[str, Mapping[str, Any]], prefix: str = "") -> Iterator[PairFiles]:
+    """Every name that a source, a target or a record has, with its files or the reason why there is no pair."""
+    sources, targets = _pictures(root / "source"), _pictures(root / "target")
+    if not sources and not targets:
+        raise UserError(f"no pictures in {root}/source and {root}/target: looked for {' '.join(SUFFIXES)}")
+    for name in {*sources, *targets, *records}:
+        found = {"source": sources.get(name, []), "target": targets.get(name, [])}
+        record = records.get(name, {})
+        yield PairFiles(
+            name=prefix + name,
+            source=found["source"][0] if found["source"] else None,
+            target=found["target"][0] if found["target"] else None,
+            style=str(record.get("style") or ""),
+            path=str(record.get("path") or ""),
+            made=record.get("made", {}),
+            reason="; ".join(reason for side, files in found.items() if (reason := _reason(side, files))),
+        )
+
+
+def _reason(side: str, files: Sequence[Path]) -> str:
+    if not files:
+        return f"no {side} of this name"
+    return f"several {side}s of this name: {', '.join(file.name for file in files)}" if len(files) > 1 else ""
+
+
+def _pictures(folder: Path) -> dict[str, list[Path]]:
+    """The picture files below a folder by relative path without suffix; hidden ones are passed over."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}: pairs lie in DIR/source and DIR/target under equal names")
+    found: dict[str, list[Path]] = {}
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                file = Path(parent, name)
+                found.setdefault(_stem(file.relative_to(folder).as_posix()), []).append(file)
+    return found
+
+
+def _stem(path: str) -> str:
+    """A relative path without its suffix; other dots belong to the name."""
+    return str(PurePosixPath(path).with_suffix(""))
+
+
+def _with_oracle(pairs: list[PairFiles], oracle: Path | None) -> list[PairFiles]:
+    if oracle is None:
+        return pairs
+    truths = _pictures(oracle / "target" if (oracle / "target").is_dir() else oracle)
+    matched = [_with_truth(pair, truths) for pair in pairs]
+    if not any(pair.oracle for pair in matched):
+        raise UserError(
+            f"oracle={oracle}: none of its {len(truths)} pictures has the name of a pair, such as {pairs[0].name}"
+        )
+    return matched
+
+
+def _with_truth(pair: PairFiles, truths: Mapping[str, list[Path]]) -> PairFiles:
+    files = truths.get(pair.name) or truths.get(_stem(pair.path) if pair.path else "") or []
+    reasons = [reason for reason in (pair.reason, _reason("oracle", files) if len(files) > 1 else "") if reason]
+    return replace(pair, oracle=files[0] if files else None, reason="; ".join(reasons))
+
+
+def _csv_records(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        table = pyarrow.csv.read_csv(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{file}: cannot be read as a table: {str(error).splitlines()[0]}") from error
+    if "source_file_name" not in table.column_names:
+        raise UserError(
+            f"{file}: has no column source_file_name, only {', '.join(table.column_names)}; add it or move the file"
+        )
+    return _records(table, "source_file_name")
+
+
+def _records(table: pa.Table, key: str) -> dict[str, dict[str, Any]]:
+    """The rows of a manifest or a metadata.csv by the name of their pair; what was measured under "made"."""
+    measures = [
+        column.name
+        for column in table.schema
+        if (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)) and column.name not in _KEYS
+    ]
+    records = {}
+    for row in table.to_pylist():
+        made = {measure: float(row[measure]) for measure in measures if row[measure] is not None}
+        path = PurePosixPath(str(row[key]))
+        name = path.relative_to("source") if path.parts[:1] == ("source",) else path
+        records[_stem(str(name))] = {"style": row.get("style"), "path": row.get("path"), "made": made}
+    return records

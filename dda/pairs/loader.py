@@ -1,0 +1,135 @@
+"""Loading a pair to be measured: its pictures decoded and compared in size, its face parsed from the finished file."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from dda.faces.align import ALIGNED_SIZE, invert, resample
+from dda.faces.parser import FaceParser
+from dda.images import ImageError, content_hash, read_image
+from dda.pairs.folder import PairFiles
+from dda.styles import REGIONS
+
+REACH = 0.1
+"""By how much the face oval is grown, in widths of it. Makeup of ours fades out up to 0.09 beyond what a second parse
+of the finished picture calls the face (23 portraits), so a smaller oval would call its last feathers background."""
+
+THUMBNAIL_SIDE = 256
+
+
+class UnusablePair(Exception):
+    """A pair that cannot be measured; ``reason`` says why in one short line."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass
+class LoadedPair:
+    """One pair, decoded and parsed.
+
+    Attributes:
+        files: where it came from.
+        source, target: uint8 (H, W, 3).
+        oracle: the true target, uint8 (H, W, 3), where there is one.
+        masks: region masks of the source, uint8 (4, H, W), 255 for 1; 0 where no face was found.
+        oval: the grown face oval, bool (H, W).
+        has_face: whether a face was found in the source.
+        face: content hash of the source.
+        thumbnails: JPEG bytes by "source", "target" and "oracle"; empty unless asked for.
+    """
+
+    files: PairFiles
+    source: np.ndarray
+    target: np.ndarray
+    oracle: np.ndarray | None
+    masks: np.ndarray
+    oval: np.ndarray
+    has_face: bool
+    face: str
+    thumbnails: dict[str, bytes]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.source.shape[0], self.source.shape[1]
+
+
+def load_pair(files: PairFiles, parser: FaceParser, with_thumbnails: bool) -> LoadedPair:
+    """Decode and parse one pair.
+
+    Raises:
+        UnusablePair: a file is missing or unreadable, or the sizes differ.
+    """
+    if files.reason or files.source is None or files.target is None:
+        raise UnusablePair(files.reason)
+    source, target = _read("source", files.source), _read("target", files.target)
+    oracle = None if files.oracle is None else _read("oracle", files.oracle)
+    for side, picture in (("target", target), ("oracle", oracle)):
+        if picture is not None and picture.shape != source.shape:
+            raise UnusablePair(f"sizes differ: source {_size(source)}, {side} {_size(picture)}")
+    masks, oval = parse(source, parser)
+    pictures = {"source": source, "target": target} | ({} if oracle is None else {"oracle": oracle})
+    thumbnails = {side: thumbnail(picture) for side, picture in pictures.items()} if with_thumbnails else {}
+    found = bool(oval.any())
+    return LoadedPair(files, source, target, oracle, masks, oval, found, content_hash(source), thumbnails)
+
+
+def parse(image: np.ndarray, parser: FaceParser) -> tuple[np.ndarray, np.ndarray]:
+    """Region masks (uint8 (4, H, W)) and grown oval (bool (H, W)) of the largest face; both 0 where there is none.
+
+    A picture of 512 x 512 is parsed as it is; any other in the aligned crop of its face, whose masks are carried back.
+    """
+    height, width = image.shape[:2]
+    faces = parser.detect(image)
+    if not faces:
+        return np.zeros((len(REGIONS), height, width), np.uint8), np.zeros((height, width), bool)
+    if (height, width) == (ALIGNED_SIZE, ALIGNED_SIZE):
+        return _parse_aligned(image, faces[0], parser)
+    matrix = faces[0].alignment
+    to_crop = invert(matrix)
+    crop = resample(image, matrix, ALIGNED_SIZE, reflect=True)
+    masks, oval = _parse_aligned(crop, faces[0].moved(to_crop), parser)
+
+    def carried_back(layer: np.ndarray) -> np.ndarray:
+        flat = to_crop.flatten().tolist()
+        mask = Image.fromarray(layer).transform((width, height), Image.Transform.AFFINE, flat, _BILINEAR)
+        return np.asarray(mask)
+
+    return np.stack([carried_back(mask) for mask in masks]), carried_back(oval.astype(np.uint8) * 255) > 0
+
+
+def thumbnail(picture: np.ndarray) -> bytes:
+    """A uint8 (H, W, 3) picture as a JPEG whose longer side is at most `THUMBNAIL_SIDE` pixels."""
+    small = Image.fromarray(picture)
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
+
+
+_BILINEAR = Image.Resampling.BILINEAR
+
+
+def _parse_aligned(image: np.ndarray, face: object, parser: FaceParser) -> tuple[np.ndarray, np.ndarray]:
+    regions = parser.regions(image, face)
+    inside = (regions.oval > 0.5) | (regions.total > 0)
+    width = np.ptp(np.flatnonzero(inside.any(0))) if inside.any() else 0
+    oval = ndimage.distance_transform_edt(~inside) <= REACH * width if inside.any() else inside
+    return (regions.masks * 255).round().astype(np.uint8), oval
+
+
+def _read(side: str, file: Path) -> np.ndarray:
+    try:
+        return read_image(file)
+    except ImageError as error:
+        raise UnusablePair(f"{side}: {error.reason}") from error
+
+
+def _size(picture: np.ndarray) -> str:
+    return f"{picture.shape[1]}x{picture.shape[0]}"

@@ -1,0 +1,228 @@
+"""What the jobs of a sweep made, side by side: `python -m dda.sweep outputs/amplify/RUN`.
+
+A multirun of run_amplify.py ends with it; this makes it again, for a sweep that was stopped or went on later.
+"""
+
+import argparse
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from dda.mistakes import UserError
+from dda.pairs.journal import STATUSES, PairRow, find_journals, read_journal
+
+# In the record that Hydra keeps of a start: why the job failed, one line.
+FAILURE = "failure.txt"
+
+_EACH_SHARD = ("shard.index",)  # differs between processes of one job
+_MEANS = ("makeup_change", "leakage", "mask_share")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep; the shards of a plan are one.
+
+    Attributes:
+        folder: where its pairs are.
+        settings: what it was given, by key, where the jobs differ.
+        label: the same in short, a line for each.
+        problem: why it is not finished; empty if it is.
+        rows: what its journals say of every pair tried.
+        speed: pairs per second as W&B has it on record; None where it has not.
+    """
+
+    folder: Path
+    settings: Mapping[str, str]
+    label: str
+    problem: str
+    rows: Sequence[PairRow]
+    speed: float | None
+
+    @property
+    def made(self) -> list[PairRow]:
+        return [row for row in self.rows if row.status == "ok"]
+
+    def numbers(self) -> dict[str, float | None]:
+        """Its columns of the table: counts, means over the finished pairs, pixels changed in all backgrounds."""
+        counts = Counter(row.status for row in self.rows)
+        return {
+            **{status: counts[status] for status in STATUSES},
+            **{name: _mean(row.measures[name] for row in self.made if name in row.measures) for name in _MEANS},
+            "background_error": sum(row.measures["background_error"] for row in self.made) if self.made else None,
+            "pairs_per_second": self.speed,
+        }
+
+
+class SweepSummary(Callback):
+    """Summarises a sweep of run_amplify.py when its last job has ended; configured in `conf/amplify.yaml`.
+
+    Hydra leaves a sweep with a failed job without calling its callbacks: `dda.commandline.launch` then closes it.
+    """
+
+    _running: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        SweepSummary._running = Path(config.hydra.sweep.dir)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        self.close()
+
+    @classmethod
+    def close(cls) -> None:
+        """Summarise the sweep that is running, if there is one and its jobs left anything."""
+        sweep, cls._running = cls._running, None
+        if sweep is not None and _job_folders(sweep):
+            summarize(sweep)
+
+
+def summarize(sweep: Path) -> None:
+    """Write sweep_summary.csv and sweep_summary.png into the folder of a sweep, and print the table.
+
+    No file is written while no job has made a pair.
+
+    Raises:
+        UserError: there is no job in the folder.
+    """
+    from dda.comparison import compare  # takes seconds, and Hydra loads this file at every start
+
+    compare(read_jobs(sweep), sweep)
+
+
+def read_jobs(sweep: Path) -> list[Job]:
+    """The jobs of a sweep, in their order, from what Hydra recorded and from their journals.
+
+    Raises:
+        UserError: there is no job in the folder.
+    """
+    folders = _job_folders(sweep)
+    if not folders:
+        raise UserError(f"{sweep}: no jobs here: give the folder of a sweep (-m) of run_amplify.py")
+    starts = [_Start(_starts(folder)[-1]) for folder in folders]
+    given = [key for key in dict.fromkeys(key for start in starts for key in start.overrides) if key not in _EACH_SHARD]
+    values = {key: [start.value(key) for start in starts] for key in given}
+    differing = {key: column for key, column in values.items() if len(set(column)) > 1}
+    short = {key: _shortened(column) for key, column in differing.items()}
+    jobs = []
+    for index, (folder, start) in enumerate(zip(folders, starts, strict=True)):
+        settings = {key: column[index] for key, column in differing.items()}
+        lines = [_line(key, short[key][value], key in start.choices) for key, value in settings.items()]
+        rows, problem = _read_rows(folder)
+        jobs.append(Job(folder, settings, "\n".join(lines) or folder.name, problem, rows, _speed(folder)))
+    return jobs
+
+
+def _job_folders(sweep: Path) -> list[Path]:
+    return sorted((folder for folder in sweep.glob("[!.]*") if _starts(folder)), key=_natural)
+
+
+def _natural(folder: Path) -> tuple[int, str]:
+    """10_natural comes after 9_natural."""
+    number = re.match(r"\d+", folder.name)
+    return int(number[0]) if number else 0, folder.name
+
+
+def _starts(folder: Path) -> list[Path]:
+    """Hydra's records of the starts of a job, oldest first: their names begin with the time."""
+    return sorted(file.parent for file in folder.glob(".hydra/*/overrides.yaml"))
+
+
+class _Start:
+    """What Hydra recorded of one start."""
+
+    def __init__(self, record: Path) -> None:
+        texts = [str(text) for text in OmegaConf.load(record / "overrides.yaml")]
+        parsed = OverridesParser.create().parse_overrides(texts)
+        self.overrides = {override.key_or_group: override.value() for override in parsed}
+        self.choices = OmegaConf.load(record / "hydra.yaml").hydra.runtime.choices
+        self._cfg = OmegaConf.load(record / "config.yaml")
+
+    def value(self, key: str) -> str:
+        """What `key` was, whether this start was given it or took what `conf/` says."""
+        if key in self.overrides:
+            return _written(self.overrides[key])
+        return _written(self.choices[key] if key in self.choices else OmegaConf.select(self._cfg, key))
+
+
+def _written(value: Any) -> str:
+    """A value as it is written on the command line."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _line(key: str, value: str, is_group: bool) -> str:
+    return value if is_group else f"{key.rpartition('.')[2]}={value}"
+
+
+def _shortened(values: Sequence[str]) -> dict[str, str]:
+    """Values by themselves, paths without the folders that all of them begin and end with."""
+    paths = {value: Path(value).parts for value in values if os.sep in value}
+    head = _common(paths.values())
+    tail = _common(parts[::-1] for parts in paths.values())
+    inner = {value: "/".join(parts[head : len(parts) - tail]) or parts[-1] for value, parts in paths.items()}
+    return {value: inner.get(value, value) for value in values}
+
+
+def _common(paths: Iterable[Sequence[str]]) -> int:
+    """How many folders all paths begin with."""
+    return sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False)))
+
+
+def _read_rows(folder: Path) -> tuple[list[PairRow], str]:
+    """The pairs tried by a job, and why it is not finished (empty if it is)."""
+    try:
+        files, count = find_journals(folder)
+        journals = [read_journal(file) for file in files.values()]
+    except UserError as error:
+        return [], str(error)
+    tried = {key: row for journal in journals for key, row in journal.rows.items()}
+    rows = [row for _, row in sorted(tried.items())]
+    if failures := _failures(folder):
+        return rows, "; ".join(failures)
+    if not journals:
+        return rows, "stopped before its first pair"
+    unfinished = count - sum(journal.finished for journal in journals)
+    if not unfinished:
+        return rows, ""
+    return rows, "not finished" if count == 1 else f"{unfinished} of {count} shards not finished"
+
+
+def _failures(folder: Path) -> list[str]:
+    """Why the latest start of each of the job's shards failed, where it did."""
+    latest = {start.name.rpartition("_")[2]: start for start in _starts(folder)}
+    files = [start / FAILURE for start in latest.values()]
+    return [file.read_text(encoding="utf-8") for file in files if file.exists()]
+
+
+def _speed(folder: Path) -> float | None:
+    """Pairs per second of the latest process that made any."""
+    records = sorted(folder.glob("wandb/run-*/files/wandb-summary.json"))
+    speeds = [json.loads(file.read_text(encoding="utf-8")).get("pairs_per_second") for file in records]
+    return next((float(speed) for speed in reversed(speeds) if speed), None)
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m dda.sweep", description="Summarise the jobs of a sweep.")
+    parser.add_argument("sweep", type=Path, help="folder of the sweep, outputs/amplify/RUN")
+    try:
+        summarize(parser.parse_args().sweep)
+    except UserError as error:
+        raise SystemExit(f"dda: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The loop of a training: its updates and, between them, figures, pictures and points to resume from."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dda.tracking import Tracker
+from dda.training.card import short
+from dda.training.state import TrainingState
+
+
+def run_updates(
+    state: TrainingState[Any],
+    train: DictConfig,
+    tracker: Tracker,
+    console: Console,
+    update: Callable[[], float],
+    look: Callable[[], object],
+    save: Callable[[], None],
+) -> None:
+    """Run the updates that are left.
+
+    Args:
+        state: counts the updates.
+        train: how many there are (``updates``), and how often to log, look and save (``*_every``).
+        tracker: takes the loss and the learning rate.
+        console: shows the progress.
+        update: makes one update and returns its loss.
+        look: measures and shows the averaged model.
+        save: writes a point to resume from.
+    """
+    with _progress(console) as progress:
+        task = progress.add_task("train", total=train.updates, completed=state.update, loss="")
+        while state.update < train.updates:
+            loss = update()
+            progress.update(task, advance=1, loss=f"loss {loss:.4f}")
+            if state.update % train.log_every == 0:
+                rate = float(state.schedule.get_last_lr()[0])
+                tracker.log({"loss": loss, "learning_rate": rate}, step=state.update)
+            if state.update % train.grid_every == 0:
+                look()
+            if state.update % train.checkpoint_every == 0:
+                save()
+
+
+def tell_start(console: Console, pairs: int, styles: int, update: int, start: str) -> None:
+    """Say what is trained on, and from where."""
+    begun = f"going on after update {update}" if update else f"starting from {start}"
+    console.print(f"{pairs} seed pairs in {styles} styles; {begun}", highlight=False, soft_wrap=True)
+
+
+def tell_end(console: Console, figures: Mapping[str, float], checkpoint: Path, settings: str) -> None:
+    """Say what was measured, where the checkpoint is and how to amplify with it (``settings``)."""
+    for name, value in figures.items():
+        console.print(f"{name}: {short(value)}", highlight=False)
+    console.print(f"The checkpoint is in {checkpoint}; amplify with it:", highlight=False, soft_wrap=True)
+    command = f"python run_amplify.py {settings} style_set=checkpoint"
+    console.print(f"  {command}", highlight=False, soft_wrap=True)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )

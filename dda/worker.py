@@ -1,0 +1,92 @@
+"""The worker: all that a process needs to turn planned pairs into pictures on the disk."""
+
+import functools
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dda.amplification import Amplification, Outcome, Strength
+from dda.device import pick_device
+from dda.faces.dataset import open_dataset
+from dda.faces.parser import open_parser
+from dda.faces.prepare import prepare
+from dda.models.amplifier import known_styles, open_amplifier
+from dda.pairs.journal import PairRow
+from dda.pairs.plan import PlannedPair
+from dda.pairs.writer import PairWriter
+from dda.styles import REGIONS, resolve_styles
+
+
+class Worker:
+    """Makes pairs of one run.
+
+    Args:
+        cfg: the run's configuration.
+        run_dir: the run's folder, which the pictures go to.
+        tag: marks the half-written files of this worker (`PairWriter`).
+
+    Raises:
+        UserError: weights, parser or pictures that are missing or do not fit.
+    """
+
+    def __init__(self, cfg: Any, run_dir: Path, tag: str) -> None:
+        device = pick_device(cfg.device)
+        parser = open_parser(cfg.parser, device)
+        self._batch_size, self._threads = cfg.batch_size, cfg.batch.workers
+        self._run_dir, self._tag = run_dir, tag
+        self._amplification = functools.partial(
+            Amplification,
+            prepare=functools.partial(prepare, open_dataset(cfg.dataset), parser=parser, faces=cfg.faces),
+            amplifier=open_amplifier(cfg.model, device),
+            styles={style.name: style for style in resolve_styles(cfg.style_set, known_styles(cfg.model))},
+            strength=Strength(cfg.strength.makeup, cfg.strength.detail, {r: cfg.strength[r] for r in REGIONS}),
+            batch_size=cfg.batch_size,
+            seed=cfg.seed,
+            workers=cfg.batch.workers,
+        )
+
+    def make(self, pairs: Sequence[PlannedPair], wanted: int | None) -> Iterator[list[PairRow]]:
+        """Rows of pairs tried, in plan order, their pictures on the disk. The run's journal must be open (its lock).
+
+        Args:
+            pairs: to try, in order.
+            wanted: stop after the place that brings so many pairs; None: try them all.
+        """
+        return self._written(self._amplification(pairs, wanted), self._writer)
+
+    @functools.cached_property
+    def _writer(self) -> PairWriter:
+        return PairWriter(self._run_dir, self._tag)
+
+    def _written(self, outcomes: Iterable[Outcome], writer: PairWriter) -> Iterator[list[PairRow]]:
+        """Writing runs beside the model; rows come place by place."""
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="write") as pool:
+            waiting: deque[tuple[list[Outcome], list[Future[PairRow]]]] = deque()
+            ready: list[PairRow] = []
+            for _, group in itertools.groupby(outcomes, key=lambda outcome: outcome.place):
+                place = list(group)
+                waiting.append((place, [pool.submit(_write, writer, outcome) for outcome in place]))
+                while len(waiting) > 2 * self._batch_size:
+                    ready += [future.result() for future in waiting.popleft()[1]]
+                if len(ready) >= self._batch_size:
+                    yield ready
+                    ready = []
+            ready += [future.result() for _, futures in waiting for future in futures]
+            if ready:
+                yield ready
+
+
+def _write(writer: PairWriter, outcome: Outcome) -> PairRow:
+    row = outcome.row
+    if outcome.source is None or outcome.target is None:
+        return row
+    try:
+        writer.write(row.name, outcome.source, outcome.target, outcome.source_png)
+    except OSError as error:
+        reason = str(error.strerror or error)
+        return replace(row, status="failed", stage="write", reason=reason, name="", measures={})
+    return row

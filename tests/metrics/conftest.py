@@ -1,0 +1,62 @@
+"""Real pairs for the metrics, and the ways to spoil them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dda.faces.parser import MeshParser
+from dda.faces.prepare import PreparedFace
+from dda.images import to_tensor, to_uint8
+from dda.metrics.metric import PairBatch
+from dda.models.checkpoint import load_compact
+from dda.models.compact import CompactAmplifier
+from dda.models.rdm import compose
+from dda.pairs.loader import parse
+from dda.seeds import pair_noise
+from dda.styles import REGIONS, Style
+
+
+@pytest.fixture(scope="session")
+def glamorous(portraits: list[PreparedFace], parser: MeshParser) -> PairBatch:
+    """The two demo faces in the shipped glamorous makeup, parsed again as finished files."""
+    amplifier = CompactAmplifier(load_compact(None), 1, torch.device("cpu"))
+    style = Style("Glamorous", dict.fromkeys(REGIONS, "Glamorous makeup"), dict.fromkeys(REGIONS, 1.0))
+    source = torch.stack([to_tensor(face.source) for face in portraits])
+    masks = torch.stack([torch.from_numpy(face.regions.masks) for face in portraits])
+    noise = torch.stack([pair_noise(amplifier.noise_shape, 0, face.content_hash, 0) for face in portraits])
+    shared = amplifier.share(source, masks, [face.regions.face for face in portraits], noise)
+    residuals = amplifier.residuals(shared, range(len(portraits)), [style] * len(portraits))
+    target = compose(source, masks, residuals, amplifier.gains().expand(len(portraits), -1))
+    saved = torch.stack([to_tensor(to_uint8(picture)) for picture in target])
+    parsed = [parse(face.source, parser) for face in portraits]
+    return PairBatch(
+        source=source,
+        target=saved,
+        oracle=None,
+        masks=torch.from_numpy(np.stack([masks for masks, _ in parsed])) / 255,
+        oval=torch.from_numpy(np.stack([oval for _, oval in parsed]))[:, None],
+        has_face=torch.ones(len(portraits), dtype=torch.bool),
+    )
+
+
+def with_edit(batch: PairBatch, edit: torch.Tensor) -> PairBatch:
+    """The same sources with another edit."""
+    return replace(batch, target=((batch.source + edit).clamp(0, 1) * 255).round() / 255)
+
+
+SPOILED: dict[str, Callable[[PairBatch], PairBatch]] = {
+    "untouched": lambda b: b.untouched(),
+    "shuffled": lambda b: replace(b, target=b.target.flip(0)),
+    "moved picture": lambda b: replace(b, target=b.target.roll((0, 3), (2, 3))),
+    "moved edit": lambda b: with_edit(b, (b.target - b.source).roll((12, 0), (2, 3))),
+    "over-strong edit": lambda b: with_edit(b, 5 * (b.target - b.source)),
+    "leaking edit": lambda b: with_edit(b, (b.target - b.source) + (b.target - b.source).roll((0, 230), (2, 3))),
+}
+
+
+@pytest.fixture(scope="session")
+def spoiled(glamorous: PairBatch) -> dict[str, PairBatch]:
+    return {name: spoil(glamorous) for name, spoil in SPOILED.items()}

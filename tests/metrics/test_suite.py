@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from dda.metrics.metric import PairBatch
+from dda.metrics.suite import NAMES, Suite
+from dda.mistakes import UserError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def batch() -> PairBatch:
+    generator = torch.Generator().manual_seed(0)
+    source = torch.rand(2, 3, 176, 176, generator=generator)
+    target = (source + 0.1 * torch.rand(2, 3, 176, 176, generator=generator)).clamp(0, 1)
+    masks = torch.zeros(2, 4, 176, 176)
+    for region in range(4):
+        masks[:, region, 40 * region : 40 * region + 30, 20:150] = 1
+    return PairBatch(source, target, None, masks, torch.ones(2, 1, 176, 176), torch.tensor([True, False]))
+
+
+def test_a_name_that_is_no_metrics_is_refused() -> None:
+    with pytest.raises(UserError, match=r"metrics: there is no metric simm; allowed: ssim, psnr, .*kid"):
+        Suite(["ssim", "simm"], CPU)
+
+
+def test_what_cannot_be_had_is_missing_with_its_reason_and_nothing_takes_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("empty")))
+    suite = Suite(["fid", "kid", "psnr"], CPU)
+    assert set(suite.missing) == {"fid", "kid"}
+    assert "save https://" in suite.missing["fid"]
+    assert set(suite.columns) == {"psnr"}
+    assert suite.measures("psnr") and not suite.measures("fid") and not suite.measures("ssim")
+
+
+def test_every_number_has_a_column_and_every_column_a_number(batch: PairBatch) -> None:
+    names = [name for name in NAMES if name not in ("lpips", "st_lpips", "identity", "fid", "kid")]
+    suite = Suite(names, CPU)
+    assert not suite.missing
+    batch.oracle = batch.target
+    numbers = suite(batch)
+    assert set(numbers.values) == set(numbers.baseline) == set(suite.columns)
+    assert set(numbers.against_oracle) == set(numbers.untouched_against_oracle) == set(suite.oracle_columns)
+    assert all(values.shape == (2,) for values in (*numbers.values.values(), *numbers.against_oracle.values()))
+    assert numbers.changes.shape == (2, 4, 3)
+    assert all(column.name == name for name, column in (suite.columns | suite.oracle_columns).items())
+
+
+def test_the_same_distance_has_a_good_end_only_where_it_is_taken_to_the_oracle() -> None:
+    suite = Suite(["ssim", "psnr"], CPU)
+    assert suite.columns["ssim"].better == "none" and suite.oracle_columns["ssim"].better == "higher"
+    assert {f"psnr_{part}" for part in ("face", "eyes", "lips", "skin", "brows")} < set(suite.oracle_columns)
+    assert suite.columns["ssim"].about != suite.oracle_columns["ssim"].about

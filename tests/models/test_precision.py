@@ -1,0 +1,18 @@
+import pytest
+import torch
+
+from dda.models.precision import pick_dtype
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("auto", torch.float32), ("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
+)
+def test_the_precision_on_a_cpu(precision: str, dtype: torch.dtype) -> None:
+    assert pick_dtype(precision, torch.device("cpu")) == dtype
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_runs_in_half_precision_by_itself() -> None:
+    assert pick_dtype("auto", torch.device("cuda")) in (torch.bfloat16, torch.float16)
+    assert pick_dtype("fp32", torch.device("cuda")) == torch.float32

@@ -1,0 +1,162 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from dda.mistakes import UserError
+from dda.pairs.folder import PairFiles, choose_pairs, find_pairs, find_run_pairs
+
+Save = Callable[..., Path]
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    """``save("source/a.png", "target/a.jpg")``: small pictures under tmp_path/pairs."""
+
+    def write(*paths: str, root: str = "pairs") -> Path:
+        for path in paths:
+            file = tmp_path / root / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(file)
+        return tmp_path / root
+
+    return write
+
+
+def by_name(pairs: list[PairFiles]) -> dict[str, PairFiles]:
+    return {pair.name: pair for pair in pairs}
+
+
+def test_pictures_are_matched_by_relative_path_whatever_their_format(save: Save) -> None:
+    root = save("source/a.png", "target/a.jpg", "source/사진/b.1.webp", "target/사진/b.1.png", "source/.hidden.png")
+    (root / "source" / "notes.txt").write_text("no picture")
+
+    pairs = find_pairs(root)
+
+    assert [(p.name, p.source, p.target, p.reason) for p in pairs] == [
+        ("a", root / "source/a.png", root / "target/a.jpg", ""),
+        ("사진/b.1", root / "source/사진/b.1.webp", root / "target/사진/b.1.png", ""),
+    ]
+
+
+def test_what_has_no_counterpart_is_a_pair_with_a_reason(save: Save) -> None:
+    root = save("source/both.png", "target/both.png", "source/left.png", "target/right.png")
+    save("source/twice.png", "source/twice.jpg", "target/twice.png")
+
+    reasons = {pair.name: pair.reason for pair in find_pairs(root)}
+
+    assert reasons == {
+        "both": "",
+        "left": "no target of this name",
+        "right": "no source of this name",
+        "twice": "several sources of this name: twice.jpg, twice.png",
+    }
+
+
+def test_a_missing_or_empty_folder_is_one_clear_line(tmp_path: Path, save: Save) -> None:
+    with pytest.raises(UserError, match=r"there is no folder .*source: pairs lie in DIR/source and DIR/target"):
+        find_pairs(tmp_path)
+    for side in ("source", "target"):
+        (tmp_path / "empty" / side).mkdir(parents=True)
+    with pytest.raises(UserError, match=r"no pictures in .*empty/source and .*empty/target"):
+        find_pairs(tmp_path / "empty")
+
+
+def test_styles_and_measures_come_from_metadata(save: Save) -> None:
+    root = save("source/a.png", "target/a.png", "source/b.png", "target/b.png")
+    (root / "metadata.csv").write_text(
+        "source_file_name,target_file_name,place,style,caption,makeup_change,skipped\n"
+        "source/a.png,target/a.png,7,Red lip,first,0.25,3\n"
+        "source/gone.png,target/gone.png,8,Red lip,last,0.5,\n"
+    )
+
+    pairs = by_name(find_pairs(root))
+
+    assert (pairs["a"].style, dict(pairs["a"].made)) == ("Red lip", {"makeup_change": 0.25, "skipped": 3.0})
+    assert (pairs["b"].style, dict(pairs["b"].made)) == ("", {})
+    assert pairs["gone"].reason == "no source of this name; no target of this name"
+    assert (pairs["gone"].style, dict(pairs["gone"].made)) == ("Red lip", {"makeup_change": 0.5})
+
+
+@pytest.mark.parametrize("table", ["file,style\na.png,Red\n", "source_file_name,style\na,b,c\n"])
+def test_a_metadata_file_of_another_kind_is_refused(save: Save, table: str) -> None:
+    root = save("source/a.png", "target/a.png")
+    (root / "metadata.csv").write_text(table)
+    with pytest.raises(UserError, match=r"metadata\.csv: "):
+        find_pairs(root)
+
+
+def test_a_run_tells_its_styles_and_measures(undisturbed: Path) -> None:
+    pairs = find_run_pairs(undisturbed)
+
+    rows = pq.read_table(undisturbed / "manifest.parquet").to_pylist()
+    assert len(pairs) == len(rows) == 10
+    found = by_name(pairs)
+    for row in rows:
+        pair = found[Path(row["name"]).stem]
+        assert (pair.style, pair.path, pair.reason) == (row["style"], row["path"], "")
+        assert pair.source == undisturbed / row["source"]
+        assert dict(pair.made)["makeup_change"] == row["makeup_change"]
+        assert "place" not in pair.made and "background_error" in pair.made
+    assert [pair.made for pair in find_pairs(undisturbed / "amplified_data")] == [pair.made for pair in pairs]
+
+
+def test_a_lost_file_of_a_run_is_a_pair_with_a_reason(copied: Path) -> None:
+    lost = sorted((copied / "amplified_data" / "target").glob("*.png"))[0]
+    lost.unlink()
+    pairs = by_name(find_run_pairs(copied))
+    assert len(pairs) == 10
+    assert pairs[lost.stem].reason == "no target of this name"
+
+
+def test_the_jobs_of_a_multirun_are_taken_together(undisturbed: Path, tmp_path: Path) -> None:
+    for job in ("0_natural", "1_red_lip"):
+        (tmp_path / job).symlink_to(undisturbed)
+    names = [pair.name for pair in find_run_pairs(tmp_path)]
+    alone = [pair.name for pair in find_run_pairs(undisturbed)]
+    assert names == [f"{job}/{name}" for job in ("0_natural", "1_red_lip") for name in alone]
+
+
+def test_a_folder_that_is_no_run_is_refused(save: Save) -> None:
+    with pytest.raises(UserError, match=r"run=.*manifest\.parquet.*pairs=DIR"):
+        find_run_pairs(save("source/a.png", "target/a.png"))
+
+
+def test_the_oracle_is_found_by_the_pairs_name_or_by_the_name_of_its_source(save: Save, tmp_path: Path) -> None:
+    root = save("amplified_data/source/image_0.png", "amplified_data/target/image_0.png", root="run")
+    save("amplified_data/source/image_1.png", "amplified_data/target/image_1.png", root="run")
+    names = ["image_0.png", "image_1.png"]
+    pq.write_table(pa.table({"name": names, "path": ["faces/006.jpg", "007.jpg"]}), root / "manifest.parquet")
+    truth = save("target/faces/006.png", "source/faces/006.png", root="truth")
+
+    pairs = find_run_pairs(root, truth)
+
+    assert [pair.oracle for pair in pairs] == [truth / "target/faces/006.png", None]
+    plain = find_run_pairs(root, save("image_1.png", root="plain"))
+    assert [pair.oracle for pair in plain] == [None, tmp_path / "plain/image_1.png"]
+    with pytest.raises(UserError, match=r"oracle=.*none of its 1 pictures has the name of a pair, such as image_0"):
+        find_run_pairs(root, save("stranger.png", root="strangers"))
+
+
+def make_files(count: int) -> list[PairFiles]:
+    return [PairFiles(f"{index:03d}", Path("s"), Path("t")) for index in range(count)]
+
+
+def test_the_choice_depends_on_the_seed_and_the_names_alone() -> None:
+    pairs = make_files(100)
+    chosen = choose_pairs(pairs, 10, seed=3)
+    assert len(chosen) == 10 and chosen == [pair for pair in pairs if pair in chosen]
+    assert choose_pairs(pairs[::-1], 10, seed=3) == chosen[::-1]
+    assert choose_pairs(pairs, 10, seed=4) != chosen
+    assert {p.name for p in chosen} < {p.name for p in choose_pairs(pairs, 20, seed=3)}
+    assert choose_pairs(pairs, None, seed=3) == choose_pairs(pairs, 1000, seed=3) == pairs
+
+
+def test_pairs_with_a_reason_are_always_told_and_never_counted() -> None:
+    lost = PairFiles("lost", Path("s"), None, reason="no target of this name")
+    chosen = choose_pairs([*make_files(20), lost], 5, seed=0)
+    assert len(chosen) == 6 and chosen[-1] == lost

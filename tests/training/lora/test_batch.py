@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+
+from dda.faces.prepare import PreparedFace
+from dda.training.lora.batch import BARE, BatchMaker, stack_pair
+from dda.training.seed_pairs import AlignedPair
+
+CPU = torch.device("cpu")
+ALL = slice(None)
+
+
+@pytest.fixture(scope="module")
+def pairs(portraits: list[PreparedFace]) -> list[AlignedPair]:
+    """Style s paints the whole picture of face s: black, or white."""
+    return [
+        AlignedPair(face.source, np.full_like(face.source, 255 * style), face.regions, style)
+        for style, face in enumerate(portraits)
+    ]
+
+
+def make(pairs: list[AlignedPair], dropout: float) -> BatchMaker:
+    return BatchMaker(pairs, 64, 8, 1000, dropout)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_every_other_row_wears_its_style_and_the_rest_are_bare(pairs: list[AlignedPair]) -> None:
+    batch = make(pairs, 0.0).draw(32, generator(), ALL, CPU)
+    assert (batch.prompts[1::2] == BARE).all() and set(batch.prompts[0::2].tolist()) == {1, 2}
+    flat = batch.pictures.flatten(1).std(1) < 0.01
+    assert flat[0::2].all() and not flat[1::2].any()
+    light = batch.pictures[0::2].mean((1, 2, 3)) > 0.5
+    assert torch.equal(light, batch.prompts[0::2] == 2)
+
+
+def test_a_dropped_condition_makes_the_picture_bare_too(pairs: list[AlignedPair]) -> None:
+    batch = make(pairs, 0.3).draw(400, generator(), ALL, CPU)
+    styled = batch.prompts != BARE
+    assert 0.6 < styled[0::2].float().mean() < 0.8
+    assert torch.equal(styled, batch.pictures.flatten(1).std(1) < 0.01)
+
+
+def test_processes_that_share_a_batch_draw_its_parts(pairs: list[AlignedPair]) -> None:
+    maker = make(pairs, 0.1)
+    whole = maker.draw(6, generator(), ALL, CPU)
+    parts = [maker.draw(6, generator(), rows, CPU) for rows in (slice(0, 3), slice(3, 6))]
+    for name in ("pictures", "masks", "prompts", "noise", "timesteps"):
+        joined = torch.cat([getattr(part, name) for part in parts])
+        assert torch.allclose(joined, getattr(whole, name), atol=1e-6)
+
+
+def test_shapes_and_ranges(pairs: list[AlignedPair]) -> None:
+    batch = make(pairs, 0.1).draw(40, generator(), ALL, CPU)
+    assert batch.pictures.shape == (40, 3, 64, 64) and batch.masks.shape == (40, 4, 64, 64)
+    assert batch.noise.shape == (40, 4, 8, 8)
+    for part in (batch.pictures, batch.masks):
+        assert part.min() >= 0 and part.max() <= 1
+    assert batch.masks.sum(1).max() <= 1.02  # each is rounded to a 255th
+    assert 0 <= batch.timesteps.min() < 100 and 900 < batch.timesteps.max() < 1000
+
+
+def test_masks_move_with_the_picture(pairs: list[AlignedPair]) -> None:
+    """Where the target differs from the source is where the masks are, after turning and shifting too."""
+    pair = pairs[0]
+    painted = np.where(pair.regions.total[..., None] > 0.5, 255, 0).astype(np.uint8)
+    batch = BatchMaker([AlignedPair(np.zeros_like(painted), painted, pair.regions, 0)], 64, 8, 1000, 0.0).draw(
+        16, generator(), ALL, CPU
+    )
+    shown = batch.pictures[0::2].mean(1)
+    total = batch.masks[0::2].sum(1)
+    assert (shown[total > 0.9] > 0.4).float().mean() > 0.99
+    assert (shown[total < 0.1] < 0.2).float().mean() > 0.95
+
+
+def test_a_stack_is_the_pair_at_another_size(pairs: list[AlignedPair]) -> None:
+    stack = stack_pair(pairs[1], 64)
+    assert stack.shape == (10, 64, 64)
+    small = pairs[1].source.reshape(64, 8, 64, 8, 3).mean((1, 3)).transpose(2, 0, 1) / 255
+    assert np.abs(stack[:3].numpy() - small).mean() < 0.01
+    assert (stack[3:6] == 1).all()
+    assert torch.allclose(stack[6:].mean((1, 2)), torch.from_numpy(pairs[1].regions.masks).mean((1, 2)), atol=1e-4)

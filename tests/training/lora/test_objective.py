@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from dda.models.pretrained import load_stable_diffusion
+from dda.training.lora.base import Base
+from dda.training.lora.batch import Batch
+from dda.training.lora.objective import (
+    CROP_LOSS,
+    EMPHASIS,
+    OUTSIDE,
+    bounding_boxes,
+    crop_loss,
+    masked_loss,
+    noise_loss,
+)
+
+
+@pytest.fixture
+def masks() -> torch.Tensor:
+    """Eyes over the top left, lips below, skin around; the second picture has no face."""
+    masks = torch.zeros(2, 4, 8, 8)
+    masks[0, 0, 1:3, 1:4] = 0.5
+    masks[0, 1, 5, 2:6] = 1.0
+    masks[0, 2, 3:5, 2:6] = 0.8
+    return masks
+
+
+@pytest.fixture
+def error() -> torch.Tensor:
+    return torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def weights(masks: torch.Tensor) -> np.ndarray:
+    by_region = sum(EMPHASIS[name] * masks[0, r] for r, name in enumerate(("eyes", "lips", "skin", "brows")))
+    return (by_region + OUTSIDE * (1 - masks[0].sum(0))).numpy()
+
+
+def test_the_masked_loss_is_a_mean_weighted_by_region(error: torch.Tensor, masks: torch.Tensor) -> None:
+    loss = masked_loss(error, masks)
+    assert float(loss[0]) == pytest.approx(np.average(error[0], weights=weights(masks)))
+    assert float(loss[1]) == pytest.approx(float(error[1].mean()))
+    assert torch.allclose(masked_loss(torch.full_like(error, 3.0), masks), torch.tensor(3.0))
+
+
+def test_errors_in_makeup_regions_count_more(masks: torch.Tensor) -> None:
+    inside, outside = torch.zeros(2, 2, 8, 8)
+    inside[:, 5, 3] = 1
+    outside[:, 7, 7] = 1
+    assert masked_loss(inside, masks)[0] == pytest.approx(float(masked_loss(outside, masks)[0]) * 20)
+
+
+def test_the_crop_loss_gives_eyes_and_lips_an_equal_say(error: torch.Tensor, masks: torch.Tensor) -> None:
+    loss, weight = crop_loss(error, masks), weights(masks)
+    eyes = np.average(error[0, 1:3, 1:4], weights=weight[1:3, 1:4])
+    lips = np.average(error[0, 5:6, 2:6], weights=weight[5:6, 2:6])
+    assert float(loss[0]) == pytest.approx((eyes + lips) / 2)
+    assert loss[1] == 0  # no face
+
+
+def test_a_region_that_is_not_seen_has_no_crop(error: torch.Tensor, masks: torch.Tensor) -> None:
+    masks[0, 0] = 0
+    lips = np.average(error[0, 5:6, 2:6], weights=weights(masks)[5:6, 2:6])
+    assert float(crop_loss(error, masks)[0]) == pytest.approx(lips)
+
+
+def test_a_box_holds_all_of_a_mask_and_no_more() -> None:
+    mask = torch.zeros(1, 2, 6, 7)
+    mask[0, 0, 1, 5] = mask[0, 0, 4, 2] = 0.1
+    box = torch.zeros(6, 7)
+    box[1:5, 2:6] = 1
+    assert torch.equal(bounding_boxes(mask)[0], torch.stack([box, torch.zeros(6, 7)]))
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_a_perfect_prediction_has_no_loss(prediction_type: str, tiny_sd: Path, masks: torch.Tensor) -> None:
+    model = load_stable_diffusion(str(tiny_sd))
+    schedule = DDPMScheduler.from_config(model.scheduler, prediction_type=prediction_type)
+    base = Base(model, None, torch.zeros(2, 77, 32), schedule)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    pictures, noise = torch.rand(2, 3, 64, 64, generator=generator), torch.randn(2, 4, 8, 8, generator=generator)
+    timesteps = torch.tensor([100, 800])
+    batch = Batch(pictures, masks, torch.tensor([0, 1]), noise, timesteps)
+    latents = base.encode(pictures)
+    signal = schedule.alphas_cumprod[timesteps].sqrt()[:, None, None, None]
+    spread = (1 - signal**2).sqrt()
+    right = noise if prediction_type == "epsilon" else signal * noise - spread * latents
+
+    def predict(noisy: torch.Tensor, *given: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
+        assert torch.allclose(noisy, signal * latents + spread * noise, atol=1e-6)
+        return (right + offset,)
+
+    offset = 0.0
+    assert torch.allclose(noise_loss(predict, base, batch), torch.zeros(2), atol=1e-9)
+    offset = 2.0
+    assert torch.allclose(noise_loss(predict, base, batch), torch.tensor([4 + 4 * CROP_LOSS, 4.0]), atol=1e-4)

@@ -1,0 +1,198 @@
+"""`run_train.py model=sd15` on a tiny Stable Diffusion."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.utils.logging import disable_progress_bar
+from safetensors.torch import load_file
+
+from dda.mistakes import UserError
+from dda.models.formats.recognise import apply_checkpoint
+from dda.training.lora.base import load_base
+from dda.training.state import TrainingState
+
+UPDATES = 60
+WEIGHTS = "pytorch_lora_weights.safetensors"
+Train = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def trained(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training that nothing happened to. Not to be changed."""
+    settings = [f"train.updates={UPDATES}", f"train.checkpoint_every={UPDATES}", "train.seed_format=true"]
+    return train(tmp_path_factory.mktemp("trained"), *settings)
+
+
+def figures(run: Path) -> dict[str, float]:
+    """What the model card says was measured."""
+    card = (run / "checkpoint" / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^- (.*): ([-\d.e]+)$", card[card.index("## Figures") :], re.MULTILINE)
+    return {name: float(value) for name, value in lines}
+
+
+@torch.no_grad()
+def predict(unet: UNet2DConditionModel, tokens: torch.Tensor) -> torch.Tensor:
+    """The U-Net's word on one noise, under each of the prompts."""
+    generator = torch.Generator().manual_seed(3)
+    noisy = torch.randn(1, 4, 8, 8, generator=generator).expand(len(tokens), -1, -1, -1)
+    return unet.eval()(noisy, 400, tokens).sample
+
+
+@pytest.fixture(scope="module")
+def in_training(trained: Path, trained_sd: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens of the prompts, and what the averaged model says of them in training."""
+    disable_progress_bar()
+    styles = json.loads((trained / "checkpoint" / "dda.json").read_text())["styles"]
+    prompts = ("a photo of a face with {style}", "")
+    base = load_base(str(trained_sd), *prompts, styles, 4, torch.device("cpu"), torch.float32)
+    state = TrainingState.start(base.unet, UPDATES, 5e-3, 0.9, 0)
+    state.load(trained / "state.pt")
+    with state.averaged():
+        return base.tokens, predict(base.unet, base.tokens)
+
+
+def plain_unet(trained_sd: Path) -> UNet2DConditionModel:
+    return UNet2DConditionModel.from_pretrained(trained_sd, subfolder="unet")
+
+
+# --- What is learnt -------------------------------------------------------------------------------------
+
+
+def test_training_lowers_the_loss_whatever_the_seed(trained: Path, train: Train, tmp_path: Path) -> None:
+    """On noise that training never saw, the same before and after; the third figure is far beyond what seeds change."""
+    for run in (trained, train(tmp_path, "seed=1", f"train.updates={UPDATES}")):
+        measured = figures(run)
+        for name in ("seed noise loss", "seed noise loss, bare"):
+            assert measured[name] < 0.92 * measured[f"{name} of the base model"]
+
+
+def test_a_style_in_words_is_told_from_the_bare_prompt(
+    in_training: tuple[torch.Tensor, torch.Tensor], trained_sd: Path
+) -> None:
+    tokens, (bare, styled) = in_training
+    bare_before, styled_before = predict(plain_unet(trained_sd), tokens)
+    assert (styled - bare).abs().mean() > 1.5 * (styled_before - bare_before).abs().mean()
+
+
+# --- The checkpoint -------------------------------------------------------------------------------------
+
+
+def test_plain_diffusers_loads_the_checkpoint_to_the_same_unet(
+    trained: Path, trained_sd: Path, in_training: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    tokens, expected = in_training
+    pipeline = StableDiffusionPipeline.from_pretrained(trained_sd, safety_checker=None)
+    plain = predict(pipeline.unet, tokens)
+    pipeline.load_lora_weights(trained / "checkpoint")
+    assert torch.allclose(predict(pipeline.unet, tokens), expected, atol=1e-5)
+    assert (plain - expected).abs().max() > 0.01
+
+
+def test_amplification_reads_both_forms_to_the_same_unet(
+    trained: Path, trained_sd: Path, in_training: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    tokens, expected = in_training
+    for checkpoint in (trained / "checkpoint", trained / "checkpoint.pth"):
+        unet = plain_unet(trained_sd)
+        applied = apply_checkpoint(checkpoint, unet)
+        assert torch.allclose(predict(unet, tokens), expected, atol=1e-5)
+        assert applied.alpha == 0.5 and applied.region_weights.tolist() == [1, 1, 1, 1]
+
+
+def test_the_seed_format_has_its_three_parts(trained: Path, trained_sd: Path) -> None:
+    content = torch.load(trained / "checkpoint.pth", weights_only=True)
+    assert content.keys() == {"rdm_state_dict", "fgmm_state_dict", "unet_state_dict"}
+    names = plain_unet(trained_sd).state_dict().keys()
+    assert content["unet_state_dict"].keys() == names
+    assert content["rdm_state_dict"].keys() == {"alpha", *(f"unet.{name}" for name in names)}
+    assert content["fgmm_state_dict"].keys() == {"eyes_weight", "lips_weight", "skin_weight"}
+    size = (trained / "checkpoint.pth").stat().st_size
+    assert size < 1.5 * (trained_sd / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
+
+
+def test_the_checkpoint_says_what_it_is(trained: Path, trained_sd: Path) -> None:
+    checkpoint = trained / "checkpoint"
+    assert {file.name for file in checkpoint.iterdir()} == {"dda.json", "README.md", WEIGHTS}
+    assert json.loads((checkpoint / "dda.json").read_text()) == {
+        "format": "dda-sd15", "version": 1, "alpha": 0.5, "base": str(trained_sd), "rank": 4,
+        "region_weights": {"eyes": 1, "lips": 1, "skin": 1, "brows": 1}, "styles": ["Tinted lips"],
+        "prompt": "a photo of a face with {style}", "bare_prompt": "",
+    }  # fmt: skip
+    card = (checkpoint / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\n") and "base_model" not in card  # which is a hub id, not a folder of this machine
+    for fact in ("- Tinted lips", "2 in 1 styles", f"{UPDATES} of 4 pictures", "- rank: 4", "- seed PSNR, dB: "):
+        assert fact in card
+
+
+# --- Stopping and going on ------------------------------------------------------------------------------
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(
+    task: list[str], train: Train, tmp_path: Path, start: Callable[..., subprocess.Popen[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    short = ["train.updates=25", "train.checkpoint_every=3"]
+    straight = train(tmp_path / "straight", *short)
+    run = tmp_path / "killed" / "train" / "run"
+    process = start("run_train.py", *task, *short, f"paths.outputs={tmp_path}/killed", "run_name=run")
+    deadline = time.monotonic() + 120
+    while not (run / "state.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and not (run / "checkpoint").exists()
+
+    capsys.readouterr()
+    assert train(tmp_path / "killed", *short) == run
+    assert "going on after update" in capsys.readouterr().out
+    for name in (WEIGHTS, "dda.json", "README.md"):
+        assert (run / "checkpoint" / name).read_bytes() == (straight / "checkpoint" / name).read_bytes()
+
+
+@pytest.mark.parametrize("change", ["seed=1", "train.rank=8", "train.condition_dropout=0.2", "model.bare_prompt=bare"])
+def test_a_resume_with_other_settings_is_refused(change: str, trained: Path, train: Train, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "train" / "run")
+    with pytest.raises(UserError, match=rf"{change.partition('=')[0]}: is .* but .* was begun with"):
+        train(tmp_path, f"train.updates={UPDATES}", change)
+    kept = load_file(tmp_path / "train" / "run" / "checkpoint" / WEIGHTS)
+    assert all(torch.equal(weight, kept[name]) for name, weight in load_file(trained / "checkpoint" / WEIGHTS).items())
+
+
+# --- Variants -------------------------------------------------------------------------------------------
+
+
+def test_bf16_and_gradient_checkpointing_train_nearly_the_same(train: Train, tmp_path: Path) -> None:
+    runs = [
+        train(tmp_path / name, "train.updates=3", f"train.precision={name}", f"train.gradient_checkpointing={saving}")
+        for name, saving in (("bf16", "true"), ("fp32", "false"))
+    ]
+    rounded, exact = (figures(run)["seed noise loss"] for run in runs)
+    assert rounded == pytest.approx(exact, rel=0.02) and rounded != exact
+
+
+# --- Mistakes -------------------------------------------------------------------------------------------
+
+
+def test_float16_needs_a_gpu(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.precision=fp16: needs a GPU"):
+        train(tmp_path, "train.precision=fp16")
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_model_that_predicts_neither_noise_nor_velocity_is_refused(
+    trained_sd: Path, train: Train, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(trained_sd, tmp_path / "model"))
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text().replace('"epsilon"', '"sample"'))
+    with pytest.raises(UserError, match="predicts sample; training takes models of epsilon or v_prediction"):
+        train(tmp_path / "out", f"model.pretrained={folder}")
