@@ -158,18 +158,16 @@ def _summary_row(column: Column, ours: Statistic | None, untouched: Statistic | 
 
 
 def _estimate(statistic: Statistic | None, decimals: int) -> dict[str, str] | None:
-    """Mean and interval as text; no interval where it is a point or unknown."""
+    """Mean and interval as text; no interval where it is a point, but for rounding, or unknown."""
     if statistic is None or math.isnan(statistic.mean):
         return None
     low, high = statistic.low, statistic.high
-    known = math.isfinite(low) and math.isfinite(high) and low < high
+    known = math.isfinite(low) and math.isfinite(high) and high - low > 1e-6
     interval = f"{number(low, decimals)} to {number(high, decimals)}" if known else ""
     return {"mean": number(statistic.mean, decimals), "interval": interval}
 
 
 def _set_value(result: Result, name: str) -> str:
-    if name not in result.set_values:
-        return number(math.nan, 0)
     value = result.set_values[name]
     return number(value, digits([value], result.set_columns[name].unit))
 
@@ -177,12 +175,13 @@ def _set_value(result: Result, name: str) -> str:
 def _skin_tones(result: Result) -> list[dict[str, str]]:
     """A row a metric: its gap over skin tones, and its rank correlation with them."""
     names = [name.removeprefix("tone_gap_") for name in result.set_columns if name.startswith("tone_gap_")]
+    ranks = {name: result.set_values.get(f"tone_rank_{name}", math.nan) for name in names}
     return [
         _describe(result.set_columns[f"tone_gap_{name}"])
         | {
             "label": label(name),
             "gap": _set_value(result, f"tone_gap_{name}"),
-            "rank": _set_value(result, f"tone_rank_{name}"),
+            "rank": number(ranks[name], digits(ranks.values(), "")),
         }
         for name in names
     ]
