@@ -13,6 +13,7 @@ from dda.config import Run, resolve_run
 from dda.device import pick_device
 from dda.engines.engine import Engine, open_engine
 from dda.faces.dataset import FaceDataset, open_dataset
+from dda.faces.parser import parser_settings
 from dda.launch import launch_processes
 from dda.merge import merge
 from dda.mistakes import UserError
@@ -71,7 +72,7 @@ def _settings(cfg: DictConfig, plan: Plan, styles: Sequence[Style]) -> dict[str,
         "faces": cfg.faces,
         "strength": OmegaConf.to_container(cfg.strength),
         **pixel_settings(cfg.model),
-        "parser": cfg.parser.name,
+        "parser": parser_settings(cfg.parser),
         "batch_size": cfg.batch_size,
         "device": pick_device(cfg.device).type,
         "shard.count": cfg.shard.count,

@@ -29,7 +29,7 @@ from dda.mistakes import UserError, explain, first_line
 from dda.sweep import FAILURE, SweepSummary
 
 DATA_PATHS = ("dataset.root", "data.root", "data.holdout", "run", "pairs", "oracle")
-MODEL_PATHS = ("model.checkpoint", "model.pretrained", "train.init")
+MODEL_PATHS = ("model.checkpoint", "model.pretrained", "model.image_encoder", "train.init")
 PARSER_PATHS = ("parser.weights", "parser.detector_weights")
 PATHS = frozenset((*DATA_PATHS, *MODEL_PATHS, *PARSER_PATHS, "paths.outputs"))
 GROUPS = frozenset(

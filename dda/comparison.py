@@ -27,11 +27,17 @@ _SILENT = {"rejected": (0,), "failed": (0,)}
 
 def compare(jobs: Sequence[Job], sweep: Path) -> None:
     """Print the table of jobs; write it and the sheet into the folder of their sweep, unless no job made a pair."""
-    Console().print(summary_table(jobs, sweep))
+    console = Console()
+    console.print(summary_table(jobs))
+    for job in jobs:
+        if job.problem:
+            console.print(Text(f"{job.folder.name}: {job.problem}", "red"), soft_wrap=True)
     if any(job.made for job in jobs):
         sheet = comparison(shared_faces(jobs), {job.folder.name: job.label for job in jobs})
         write_atomically(sweep / TABLE_NAME, summary_csv(jobs))
         write_atomically(sweep / SHEET_NAME, encode_png(sheet))
+        where = Path(os.path.relpath(sweep))
+        console.print(Text(f"Look at   {where / SHEET_NAME}\nTable in  {where / TABLE_NAME}"), soft_wrap=True)
 
 
 def summary_csv(jobs: Sequence[Job]) -> bytes:
@@ -45,8 +51,8 @@ def summary_csv(jobs: Sequence[Job]) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def summary_table(jobs: Sequence[Job], sweep: Path) -> Table:
-    """The same as rich prints it, settings in short and without columns that say nothing, and where to look."""
+def summary_table(jobs: Sequence[Job]) -> Table:
+    """The same as rich prints it, settings in short and without columns that say nothing."""
     numbers = [job.numbers() for job in jobs]
     telling = [name for name in numbers[0] if any(row[name] not in _SILENT.get(name, (None,)) for row in numbers)]
     table = Table(box=None, pad_edge=False, header_style="")
@@ -57,16 +63,7 @@ def summary_table(jobs: Sequence[Job], sweep: Path) -> Table:
     for job, row in zip(jobs, numbers, strict=True):
         settings = job.label.replace("\n", "  ") if job.settings else ""
         table.add_row(*map(Text, (job.folder.name, settings, *(_cell(name, row[name]) for name in telling))))
-    outer = Table.grid()
-    outer.add_row(table)
-    for job in jobs:
-        if job.problem:
-            outer.add_row(Text(f"{job.folder.name}: {job.problem}", style="red"))
-    if any(job.made for job in jobs):
-        where = Path(os.path.relpath(sweep))
-        outer.add_row(Text(f"Look at   {where / SHEET_NAME}"))
-        outer.add_row(Text(f"Table in  {where / TABLE_NAME}"))
-    return outer
+    return table
 
 
 def _cell(name: str, value: float | None) -> str:

@@ -251,17 +251,18 @@ def _check_value(cfg: Any, key: str, limit: Limit) -> None:
 
 LATENT = (
     *("pretrained", "start", "strength", "scheduler", "guidance"),
-    *("conditioning", "precision", "prompt", "bare_prompt", "style_images"),
+    *("conditioning", "precision", "style_images", "image_encoder"),
 )
+LATENT_OPTIONAL = ("prompt", "bare_prompt")
 
 
 def _check_latent(cfg: Any) -> None:
-    """The keys of a latent model are all given for one, and none of them for another."""
-    for key in LATENT:
+    """The keys of a latent model are given for one, and none of them for another."""
+    for key in (*LATENT, *LATENT_OPTIONAL):
         value = cfg.model[key]
         if cfg.model.name == "compact" and value is not None:
             raise UserError(f"model.{key}={value}: model=compact has no such setting; it belongs to model=sd15")
-        if cfg.model.name == "sd15" and value is None:
+        if cfg.model.name == "sd15" and value is None and key in LATENT:
             raise UserError(f"model.{key}: must be given for model=sd15; conf/model/sd15.yaml has its usual value")
 
 

@@ -56,6 +56,7 @@ def main(cfg: DictConfig) -> None:
     evaluation = Evaluation(pairs, suite, open_parser(cfg.parser, device), cfg.batch_size, cfg.batch.workers)
     title = run.folder.name
     group, lineage = (title, None) if cfg.run is None else _lineage(cfg, root)
+    run.folder.mkdir(parents=True, exist_ok=True)
     with open_tracker(cfg, run.folder, "eval", group, lineage) as tracker:
         measurements = _measure(evaluation, tracker)
         _refuse_nothing(root, measurements)
@@ -114,7 +115,6 @@ def _refuse_nothing(root: Path, measurements: Sequence[Measurement]) -> None:
 
 def _write(folder: Path, result: Result, figures: Mapping[str, np.ndarray], plots: Mapping[str, np.ndarray]) -> None:
     """Replace what an older evaluation left; metrics.json comes last, so where it is the rest is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name in (METRICS_NAME, PAIRS_NAME, REPORT_NAME, SAMPLES_NAME, BEST_WORST_NAME):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / PLOTS_FOLDER, ignore_errors=True)

@@ -28,6 +28,7 @@ class ModelConfig:
     prompt: str | None = None
     bare_prompt: str | None = None
     style_images: dict[str, str] | None = None
+    image_encoder: str | None = None
 
 
 @dataclass

@@ -108,7 +108,7 @@ def _set_numbers(measured: Sequence[Measurement], suite: Suite, seed: int) -> tu
 
 
 _WANTED = {
-    "separability": "it needs at least two named styles and five faces",
+    "separability": "it needs at least two named styles, and more pairs of more faces",
     "consistency": "it needs a named style on at least two faces",
     "fid": "it needs at least two pairs",
     "kid": "it needs at least two pairs",

@@ -239,6 +239,12 @@ def tree(folder: Path) -> dict[str, int]:
         ("run_amplify.py", ["run_name=${nothing}"], "Interpolation key 'nothing' not found"),
         ("run_amplify.py", ["nonsense"], "nonsense: not understood; write KEY=VALUE"),
         ("run_amplify.py", ["사진=1"], "사진=1: not understood; write KEY=VALUE"),
+        (
+            "run_amplify.py",
+            ["--batch-size", "16"],
+            "--batch-size: there is no such option; a setting has no dashes, batch_",
+        ),
+        ("run_amplify.py", ["--cfg", "everything"], "invalid choice: 'everything' (choose from "),
         ("run_train.py", [], "data.root: must be given"),
         ("run_train.py", ["data.root=없는 곳"], "data.root=없는 곳: must be a folder that exists"),
         ("run_train.py", ["data.root=x", "train.updates=a"], "train.updates=a: must be a whole number"),
@@ -269,20 +275,52 @@ def test_a_start_that_came_to_nothing_leaves_the_run_as_it_was(argument: str, tm
     assert not (tmp_path / "outputs" / "amplify" / "new").exists()
 
 
-def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
-    broken = ENTRY.replace("run = resolve_run", "1 / 0; run = resolve_run")
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(
-        [sys.executable, "-c", broken],
-        cwd=tmp_path,
-        env=env,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
+def start_changed(change: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Start the entry with other code before it writes its journal."""
+    script = ENTRY.replace(
+        '    run = resolve_run(cfg, "amplify")\n', f'    run = resolve_run(cfg, "amplify")\n{change}\n'
     )
+    assert script != ENTRY
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, encoding="utf-8", timeout=120)
+
+
+def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
+    ended = start_changed("    1 / 0", cwd=tmp_path)
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr
     assert "ZeroDivisionError" in ended.stderr
+
+
+def test_a_bug_in_one_job_of_a_sweep_does_not_keep_the_others_from_running(tmp_path: Path) -> None:
+    ended = start_changed("    1 / cfg.seed", "-m", "seed=0,1", "run_name=r", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+    assert "dda: job 0_all: ZeroDivisionError: division by zero\n" in ended.stderr
+    assert ended.stderr.endswith("dda: job 0_all failed: ZeroDivisionError: division by zero\n")
+    folder = tmp_path / "outputs" / "amplify" / "r"
+    assert [file.parent.name for file in folder.glob("*/journal-*.jsonl")] == ["1_all"]
+    (record,) = folder.glob("0_all/.hydra/*/failure.txt")
+    assert record.read_text() == "ZeroDivisionError: division by zero"
+
+
+CTRL_C = "    import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+
+
+def test_ctrl_c_leaves_one_line(tmp_path: Path) -> None:
+    ended = start_changed(CTRL_C, "run_name=r", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (130, "dda: stopped by ctrl-C\n")
+    assert not list(tmp_path.rglob("r"))
+
+
+def test_ctrl_c_tells_where_finished_work_is(tmp_path: Path) -> None:
+    write = "    (run.folder / 'journal-0of1.jsonl').touch()\n"
+    ended = start_changed(write + CTRL_C, "-m", "seed=0,1", "run_name=r", cwd=tmp_path)
+    folder = Path("outputs/amplify/r")
+    told = f"dda: stopped by ctrl-C; what was finished is in {folder / '0_all'}\n"
+    assert (ended.returncode, ended.stderr) == (130, told)
+    assert not (tmp_path / folder / "1_all").exists()
 
 
 def test_help_names_the_groups(tmp_path: Path) -> None:
@@ -293,3 +331,30 @@ def test_help_names_the_groups(tmp_path: Path) -> None:
         ended = start("--help", cwd=tmp_path, script=script)
         assert ended.returncode == 0, ended.stderr
         assert word in ended.stdout
+
+
+def test_help_ends_with_its_reader(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, str(ROOT / "run_amplify.py"), "--help"]
+    ended = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, encoding="utf-8", timeout=120)
+    os.close(write)
+    assert ended.stderr == ""
+
+
+def test_the_shell_completes_groups_and_keys() -> None:
+    installed = start("-sc", "install=bash", cwd=ROOT, script="run_amplify.py").stdout
+    asked = f"""
+        {installed}
+        COMP_LINE="python run_amplify.py $1" COMP_CWORD=2
+        COMP_POINT=${{#COMP_LINE}}
+        hydra_bash_completion
+        echo "${{COMPREPLY[@]}}"
+    """
+    offered = []
+    for typed in ("style_set=nat", "model.ste"):
+        env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        command = ["bash", "-c", asked, "bash", typed]
+        ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, encoding="utf-8", timeout=120)
+        offered.append(ended.stdout.strip())
+    assert offered == ["style_set=natural", "model.steps="]

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hydra import compose as compose_config
+from hydra import initialize_config_dir
+from omegaconf import DictConfig
 from PIL import Image, ImageEnhance, ImageOps
 
+from dda import evaluate as stage
+from dda.config import check, register_configs
 from dda.faces.parser import MeshParser
 from dda.images import encode_png, read_image, to_tensor, to_uint8
 from dda.models.rdm import Residuals, compose
 
 FAST = "metrics=[psnr,structure,strength,leakage,background,detail,skin_tone,separability,consistency]"
 STYLES = {"Red lip": ((0.75, 0.1, 0.2), "lips"), "Smoke": ((0.2, 0.15, 0.25), "eyes")}
+CONF = Path(__file__).parents[1] / "conf"
 RunHere = Callable[..., None]
 
 
@@ -113,11 +120,11 @@ def test_a_folder_of_pairs_is_measured_and_told_in_files(
     report = (folder / "report.html").read_text("utf-8")
     assert "data:image" in report and "Red lip" in report
     out = capsys.readouterr().out
-    assert "Untouched source" in out and "report.html" in out
+    assert "Untouched" in out and "Strength, lips" in out and "report.html" in out
 
 
 def test_untouched_copies_are_called_so(evaluate: Callable[..., Path], changed: Callable[..., Path]) -> None:
-    folder = evaluate(f"pairs={changed(lambda source, target: source)}", "num_samples=6")
+    folder = evaluate(f"pairs={changed(lambda source, target: source)}", "num_samples=3")
     assert "no makeup" in told(folder, "bad").lower()
     assert metrics(folder)["overall"]["strength"]["mean"] == 0
     assert metrics(folder)["overall"]["leakage"]["count"] == 0  # a share of nothing
@@ -129,7 +136,7 @@ def test_shuffled_targets_are_called_so(evaluate: Callable[..., Path], changed: 
     pictures = [file.read_bytes() for file in files]
     for file, data in zip(files, [*pictures[6:], *pictures[:6]], strict=True):
         file.write_bytes(data)
-    folder = evaluate(f"pairs={root}", "num_samples=6")
+    folder = evaluate(f"pairs={root}", "num_samples=3")
     assert "not pairs" in told(folder, "bad").lower()
 
 
@@ -139,7 +146,7 @@ def test_a_leaking_edit_is_called_so(evaluate: Callable[..., Path], changed: Cal
         wrong[:, :90] = (0.7 * wrong[:, :90]).astype(np.uint8)
         return wrong
 
-    found = evaluate(f"pairs={changed(leak)}", "num_samples=6")
+    found = evaluate(f"pairs={changed(leak)}", "num_samples=3")
     text = (told(found, "bad") + told(found, "warn")).lower()
     assert "leak" in text or "background" in text
     assert metrics(found)["overall"]["background_error"]["mean"] > 0.1
@@ -153,7 +160,7 @@ def test_an_over_strong_edit_is_called_so(evaluate: Callable[..., Path], looks: 
         masks = parser.regions(source, parser.detect(source)[0]).masks.copy()
         masks[1] = masks.sum(0)  # lipstick all over
         file.write_bytes(encode_png(painted(source, np.minimum(masks, 1), "Red lip", 0.9)))
-    folder = evaluate(f"pairs={root}", "num_samples=6")
+    folder = evaluate(f"pairs={root}", "num_samples=3")
     assert "strong" in (told(folder, "bad") + told(folder, "warn")).lower()
 
 
@@ -190,7 +197,7 @@ def test_with_an_oracle_the_untouched_source_stands_beside_the_target(
     found = metrics(folder)
     assert found["against_oracle"]["psnr"]["count"] == 3 and found["against_oracle"]["psnr"]["mean"] is None  # infinite
     assert 20 < found["untouched_against_oracle"]["psnr"]["mean"] < 60
-    assert "PSNR, lips to oracle" in capsys.readouterr().out
+    assert "Against the oracle" in capsys.readouterr().out
 
 
 def test_files_that_cannot_be_measured_are_named_rows(
@@ -247,3 +254,38 @@ def test_a_mistake_is_one_line(run_here: RunHere, looks: Path, tmp_path: Path, a
         run_here("run_eval.py", f"paths.outputs={tmp_path}", *(text.format(**folders) for text in arguments))
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "eval").glob("*/*.json"))
+
+
+def load(*overrides: str) -> DictConfig:
+    register_configs()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose_config("eval", list(overrides))
+
+
+@pytest.mark.parametrize("option", ["batch=large", "parser=farl", "logger=none", "paths=default"])
+def test_every_group_composes(looks: Path, option: str) -> None:
+    check(load(f"pairs={looks}", option))
+
+
+def test_wandb_gets_the_numbers_the_pictures_and_what_was_measured(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staging"))
+    run = Path(shutil.copytree(undisturbed, tmp_path / "amplify" / "run"))
+    (run / "wandb" / "offline-run-20261122_101500-abc123xy").mkdir(parents=True)
+    settings = [f"run={run}", f"paths.outputs={tmp_path}", "num_samples=2", "metrics=[psnr,strength]", "device=cpu"]
+
+    stage.main(load(*settings, "logger.mode=offline"))
+
+    folder = tmp_path / "eval" / "run"
+    (log,) = folder.glob("wandb/offline-run-*/*.wandb")
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(log)]
+    found = json.loads(subprocess.run([*inspect, "--summary"], check=True, capture_output=True, text=True).stdout)
+    summary = found["summary"]
+    assert summary["pairs_measured"] == 2 and summary["rejected"] == 0
+    assert summary["strength"] == pytest.approx(metrics(folder)["overall"]["strength"]["mean"])
+    assert summary["untouched/strength"] == 0
+    assert summary["pairs"]["nrows"] == 2 and summary["samples_visualization"]["_type"] == "image-file"
+    assert "abc123xy" in json.dumps(found["config"])
+    records = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout
+    assert '"eval"' in records and '"pairs_measured"' in records

@@ -12,7 +12,7 @@ from dda.images import read_image, resize
 from dda.pairs.journal import Journal, PairRow
 from dda.pairs.manifest import read_rows, write_manifest
 from dda.pairs.writer import PairWriter, pair_name
-from dda.report import GridRow, samples_from_manifest, samples_visualization, summary_table
+from dda.report import GridRow, comparison, samples_from_manifest, samples_visualization, summary_table
 
 TINTS = {
     "Natural makeup": (255, 240, 235),
@@ -217,3 +217,43 @@ def test_summary_keeps_rare_reasons_short(tmp_path: Path) -> None:
 def test_summary_reads_the_journal(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path, [(0, STYLES[0]), (1, STYLES[1])])
     assert "2 made now (4.0 a second), 2 in all" in render(read_rows(run_dir), 2, run_dir, 0.5)
+
+
+# --- Jobs of a sweep ------------------------------------------------------------------------------------
+
+
+def make_jobs_row(face: int, jobs: Sequence[str]) -> GridRow:
+    source = make_source(face, 256)
+    return GridRow(source, {job: make_target(source, STYLES[index % 5]) for index, job in enumerate(jobs)})
+
+
+def test_jobs_are_columns_and_faces_rows() -> None:
+    rows = [make_jobs_row(face, ["0", "1"]) for face in range(2)]
+    figure = comparison({"": rows}, {"0": "natural\nseed=0", "1": "natural\nseed=1"})
+    assert count_tiles(figure) == (2, 3)
+    for row in rows:
+        assert all(holds(figure, tile) for tile in (row.source, *row.targets.values()))
+    one_line = comparison({"": rows}, {"0": "natural", "1": "natural"})
+    assert figure.shape[0] > one_line.shape[0] and figure.shape[1] == one_line.shape[1]
+
+
+def test_a_pair_that_a_job_lacks_is_grey() -> None:
+    row = make_jobs_row(0, ["0"])
+    figure = comparison({"A": [row]}, {"1": "failed", "0": "made"})
+    assert count_tiles(figure) == (1, 3)
+    assert holds(figure, row.targets["0"])
+    grey = (figure == 240).all(axis=2)
+    assert 0.9 * 256**2 < grey.sum() <= 256**2
+
+
+def test_more_than_twelve_jobs_go_on_below() -> None:
+    names = [str(number) for number in range(13)]
+    figure = comparison({"": [make_jobs_row(0, names)]}, {name: name for name in names})
+    assert count_tiles(figure) == (2, 8)
+
+
+def test_nothing_to_compare_is_an_error() -> None:
+    with pytest.raises(ValueError, match="one face and one job"):
+        comparison({"": []}, {"0": "a"})
+    with pytest.raises(ValueError, match="one face and one job"):
+        comparison({"": [make_jobs_row(0, ["0"])]}, {})

@@ -1,3 +1,4 @@
+import io
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from omegaconf.errors import MissingMandatoryValue
 from PIL import Image
 
 from dda import tracking
-from dda.tracking import Tracker, open_tracker
+from dda.tracking import Tracker, open_tracker, recorded_runs
 
 API_KEY = "0123456789abcdef" * 2 + "01234567"
 
@@ -105,6 +106,31 @@ def test_a_run_without_an_account_is_recorded_offline(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_table_keeps_its_first_rows_and_its_pictures(run_dir: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    with open_tracker(make_config(), run_dir, "eval", "group", lineage={"run": "amplified"}) as tracker:
+        tracker.log({"rejected": 0}, step=300)
+        tracker.log_table("pairs", ["name", "source", "ssim"], [[str(row), picture, row / 2] for row in range(300)])
+
+    log = find_log(run_dir)
+    found = read_summary(log)
+    assert found["summary"]["pairs_measured"] == 300
+    assert "amplified" in json.dumps(found["config"])
+    table = json.loads((log.parent / "files" / found["summary"]["pairs"]["path"]).read_text())
+    assert table["columns"] == ["name", "source", "ssim"] and len(table["data"]) == 256
+    assert table["data"][3] == ["3", "Image", 1.5]
+    staged = [file.read_bytes() for file in (run_dir / "wandb" / "data").rglob("*") if file.is_file()]
+    pictures = [Image.open(io.BytesIO(data)) for data in staged if data.startswith(b"\x89PNG")]
+    assert pictures and all(np.array_equal(np.array(shown), picture) for shown in pictures)
+
+
+def test_the_runs_of_a_folder_are_known_by_their_ids(tmp_path: Path) -> None:
+    assert recorded_runs(tmp_path) == []
+    for name in ("run-20261122_120000-second", "offline-run-20261122_110000-first", "latest-run", "data"):
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+    assert recorded_runs(tmp_path) == ["first", "second"]
+
+
 def test_the_log_syncs(run_dir: Path) -> None:
     with open_tracker(make_config(), run_dir, "amplify", "group") as tracker:
         tracker.log({"pairs_per_second": 6.5}, step=8)
@@ -113,7 +139,9 @@ def test_the_log_syncs(run_dir: Path) -> None:
     assert "Would sync 1 run(s)" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("job_type", "step_metric"), [("amplify", "pairs_done"), ("train", "updates_done")])
+@pytest.mark.parametrize(
+    ("job_type", "step_metric"), [("amplify", "pairs_done"), ("train", "updates_done"), ("eval", "pairs_measured")]
+)
 def test_group_job_type_and_step_metric(run_dir: Path, job_type: str, step_metric: str) -> None:
     with open_tracker(make_config(), run_dir, job_type, "the group") as tracker:
         tracker.log({"loss": 0.5}, step=3)

@@ -12,6 +12,8 @@ import ray
 import ray.data
 import torch
 from omegaconf import OmegaConf
+from ray.data.exceptions import ExecutionTimeoutError
+from ray.exceptions import RayActorError
 
 from dda.commandline import PATHS
 from dda.device import pick_device
@@ -22,11 +24,14 @@ from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import remove_unfinished
 from dda.worker import Worker
 
-RETRIES = 4
-"""Times that faces are given out again after the actor that had them died: a fifth death is no accident."""
+MOST_BATCHES = 8
+"""Batches in one block: within it an actor decodes and writes beside its model, and its death costs one block."""
 
-MOST_BATCHES = 16
-"""Batches in one block: an actor decodes and writes beside its model within a block, and a death costs one."""
+FALSE_STARTS = 4
+"""Actors in a row that may die while they load, as when their machines are taken away; one more is no accident."""
+
+STALLED = 7200.0
+"""Seconds without a finished block after which the pool is given up: Ray tries a block that kills its actors for ever."""
 
 Block = list[PlannedPair]
 
@@ -34,8 +39,8 @@ Block = list[PlannedPair]
 class RayEngine:
     """Deals blocks of faces to a pool of actors and collects their rows.
 
-    A face goes out once with all its styles of a call. Ray restarts actors that die and hands their blocks to
-    others; a block that is made twice writes the same bytes under the same names, and its rows arrive once.
+    A face goes out once with all its styles of a call. A block that is made twice, since the actor that had it died,
+    writes the same bytes under the same names, and its rows arrive once.
 
     Args:
         cfg: the run's configuration; every machine must see its paths.
@@ -56,36 +61,43 @@ class RayEngine:
         A place brings one pair at most (``check`` refuses the settings that bring more), so this never makes a pair
         that is not wanted; places that bring none leave the call short, and the next call takes their replacements.
         """
-        blocks = _blocks(pairs[:wanted], self._cfg.batch_size, self._cfg.engine.workers or _cores())
+        blocks = _blocks(pairs[:wanted], self._cfg.batch_size, self._cfg.engine.workers or self._room())
         try:
-            for result in self._mapped(blocks).iter_batches(batch_size=1, prefetch_batches=0):
+            for result in self._made(blocks).iter_batches(batch_size=1, prefetch_batches=0):
                 if mistake := result["mistake"][0]:
                     raise UserError(mistake)
                 yield pickle.loads(result["rows"][0])
-        except ray.exceptions.RayActorError as error:
+        except (RayActorError, ExecutionTimeoutError) as error:
             raise UserError(
-                f"engine=ray: workers died {RETRIES + 1} times over the same faces ({first_line(error)}); "
-                "look for their memory, then go on with the same run_name"
+                f"engine=ray: the pool failed again and again ({first_line(error)}); look for the memory of its "
+                "machines; the same run_name goes on from here"
             ) from error
         finally:
             remove_unfinished(self._run_dir, str(self._cfg.shard.index))  # of actors that died
 
-    def _mapped(self, blocks: Sequence[Block]) -> ray.data.Dataset:
-        engine, on_gpu = self._cfg.engine, self._cfg.device == "cuda"
-        workers = engine.workers and min(engine.workers, len(blocks))
-        pool = {"size": workers} if workers else {"min_size": 1, "max_size": len(blocks)}
+    def _made(self, blocks: Sequence[Block]) -> ray.data.Dataset:
+        """The results of the blocks as they come in. Ray Data restarts actors and hands out their blocks again."""
+        most = min(self._cfg.engine.workers or len(blocks), len(blocks))
+        pool = ray.data.ActorPoolStrategy(
+            min_size=1, initial_size=min(most, self._room()), max_size=most, max_tasks_in_flight_per_actor=2
+        )
         # Pickled, since Arrow refuses file names that are not UTF-8.
-        items = ray.data.from_items([{"block": pickle.dumps(block)} for block in blocks], override_num_blocks=len(blocks))
-        return items.map_batches(
+        items = [{"block": pickle.dumps(block)} for block in blocks]
+        return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Actor,
             batch_size=1,
             fn_constructor_args=(self._cfg, self._run_dir),
-            compute=ray.data.ActorPoolStrategy(**pool, max_tasks_in_flight_per_actor=2),
-            num_cpus=engine.threads,
-            num_gpus=1 if on_gpu else 0,
-            max_restarts=-1,
-            max_task_retries=RETRIES,
+            compute=pool,
+            num_cpus=self._cfg.engine.threads,
+            num_gpus=int(self._cfg.device == "cuda"),
         )
+
+    def _room(self) -> int:
+        """Workers that the cluster has room for as it is now."""
+        resources = ray.cluster_resources()
+        if self._cfg.device == "cuda":
+            return max(1, int(resources.get("GPU", 0)))
+        return max(1, int(resources.get("CPU", 0)) // self._cfg.engine.threads)
 
 
 class _Actor:
@@ -116,16 +128,17 @@ def _connect(address: str) -> None:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        ray.init(address, include_dashboard=False, logging_level=logging.WARNING)
+        ray.init(address, include_dashboard=False, logging_level=logging.ERROR)
     except ConnectionError as error:
         raise UserError(
             f"engine.address={address}: no Ray cluster answers there ({first_line(error)}); "
             "start one with `ray start --head`, or write engine.address=local"
         ) from error
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.print_on_execution_start = False
+    context.max_consecutive_actor_init_deaths = FALSE_STARTS
+    context.execution_no_progress_timeout_s = STALLED
 
 
 def _for_actors(cfg: Any) -> Any:
@@ -150,7 +163,3 @@ def _blocks(pairs: Sequence[PlannedPair], batch_size: int, workers: int) -> list
     size = batch_size * max(1, min(MOST_BATCHES, batches // (8 * workers)))
     groups = iter(faces.values())
     return [list(itertools.chain.from_iterable(block)) for block in iter(lambda: list(itertools.islice(groups, size)), [])]
-
-
-def _cores() -> int:
-    return int(ray.cluster_resources().get("CPU", 1))

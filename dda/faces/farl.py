@@ -3,12 +3,10 @@
 The paper's parser. Masks are made of its class probabilities, so their edges are as soft as the parser is unsure.
 """
 
-import hashlib
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -18,7 +16,7 @@ from scipy.spatial import ConvexHull
 from torch.nn import functional as F
 
 from dda.faces.face import Face
-from dda.faces.farl_weights import check_state, check_torchscript, find_weights
+from dda.faces.farl_weights import WeightsFile, check_state, check_torchscript, find_weights
 from dda.faces.regions import Regions, ramp, soft_polygons
 from dda.images import resize, to_tensor
 from dda.mistakes import UserError, first_line
@@ -69,14 +67,13 @@ class FaRLParser:
 
         name = f"{labels}/{PARSER_SIZE}"
         wanted = retinaface.RetinaFace(cfg=retinaface.cfg_mnet, phase="test").state_dict()
-        detector_file = find_weights(
-            "parser.detector_weights",
-            detector_weights,
-            retinaface.pretrained_urls[DETECTOR],
-            lambda file: check_state(file, wanted),
+        detector_url, parser_url = retinaface.pretrained_urls[DETECTOR], pretrain_settings[name]["url"][0]
+        detector_file, parser_file = find_weights(
+            WeightsFile(
+                "parser.detector_weights", detector_weights, detector_url, lambda file: check_state(file, wanted)
+            ),
+            WeightsFile("parser.weights", weights, parser_url, check_torchscript),
         )
-        parser_file = find_weights("parser.weights", weights, pretrain_settings[name]["url"][0], check_torchscript)
-        self.identity = f"farl {labels} {_digest(parser_file)} {_digest(detector_file)}"
         self._device = device
         self._lock = threading.Lock()
         with _side_effects_undone():
@@ -89,13 +86,12 @@ class FaRLParser:
                 classes = self._logits(torch.zeros(1, 3, PARSER_SIZE, PARSER_SIZE, device=device)).shape[1]
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
-                f"parser.weights={parser_file}: is no FaRL parser ({first_line(error)}); "
-                f"expected {pretrain_settings[name]['url'][0]}"
+                f"parser.weights: {parser_file} is no FaRL parser ({first_line(error)}); it should be {parser_url}"
             ) from error
         self._classes: list[str] = self._parser.label_names
         if classes != len(self._classes):
             raise UserError(
-                f"parser.weights={parser_file}: it tells {classes} classes apart, parser.labels={labels} has "
+                f"parser.weights: {parser_file} tells {classes} classes apart, parser.labels={labels} has "
                 f"{len(self._classes)}; give the label set it was trained on, lapa or celebm"
             )
 
@@ -225,8 +221,3 @@ def _side_effects_undone() -> Iterator[None]:
             yield
     finally:
         torch.backends.cudnn.benchmark = benchmark
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

@@ -10,6 +10,7 @@ import os
 import socket
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -25,32 +26,65 @@ class Unusable(Exception):
     """A file that is not what it should be; the message says why."""
 
 
-def find_weights(key: str, given: str | None, url: str, check: Callable[[Path], None]) -> Path:
-    """The file ``given`` under the configuration key ``key``, or the one of ``url`` in torch hub's cache.
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file that a parser needs.
 
-    Args:
+    Attributes:
+        key: the configuration key that may give it.
+        given: what that key says; None: the file of ``url`` in torch hub's cache.
+        url: where its authors publish it.
         check: raises Unusable for a file that is damaged or something else.
+    """
+
+    key: str
+    given: str | None
+    url: str
+    check: Callable[[Path], None]
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, or will lie once it is downloaded."""
+        return cache_file(self.url) if self.given is None else Path(self.given)
+
+
+def find_weights(*files: WeightsFile) -> list[Path]:
+    """The paths of files, each checked; what is neither given nor in the cache is downloaded into it.
 
     Raises:
-        UserError: the file is missing and cannot be downloaded, or the check refuses it.
+        UserError: files are missing and cannot be downloaded, or one does not pass its check.
     """
-    file = cache_file(url) if given is None else Path(given)
-    try:
-        if given is None and not file.is_file():
-            _download(url, file, check)
-        else:
-            check(file)
-    except Unusable as error:
-        cure = f"delete it to have it downloaded again, or give {key}=FILE" if given is None else f"expected {url}"
-        raise UserError(f"{key}={file}: {error}; {cure}; parser=mesh needs no weights") from error
-    except OSError as error:
-        if given is not None:
-            raise UserError(f"{key}={file}: cannot be read: {error.strerror or error}") from error
+    missing, why = [], ""
+    for file in files:
+        try:
+            _make_sure(file)
+        except OSError as error:
+            if file.given is not None:
+                raise UserError(f"{file.key}={file.given}: cannot be read: {error.strerror or error}") from error
+            missing.append(file)
+            why = first_line(error)
+    if missing:
+        urls, names = (" and ".join(texts) for texts in zip(*((file.url, file.key) for file in missing), strict=True))
         raise UserError(
-            f"parser=farl: {file} is missing and its download failed ({first_line(error)}); save {url} there, or "
-            f"anywhere and give {key}=FILE; parser=mesh needs no weights"
-        ) from error
-    return file
+            f"parser=farl: weights are missing and cannot be downloaded ({why}); save {urls} in "
+            f"{missing[0].path.parent}, or anywhere and give {names}; parser=mesh needs no weights"
+        )
+    return [file.path for file in files]
+
+
+def _make_sure(file: WeightsFile) -> None:
+    """Check a file, and download it first where it has to be."""
+    try:
+        if file.given is None and not file.path.is_file():
+            _download(file.url, file.path, file.check)
+        else:
+            file.check(file.path)
+    except Unusable as error:
+        if file.given is None:
+            cure = f"delete it if it is there and try again, or give {file.key}"
+        else:
+            cure = f"it should be {file.url}"
+        raise UserError(f"{file.key}: {file.path} {error}; {cure}; parser=mesh needs no weights") from error
 
 
 def cache_file(url: str) -> Path:

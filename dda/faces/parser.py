@@ -1,5 +1,7 @@
 """Face parsers: from a picture to its faces, and from an aligned face to its region masks."""
 
+import hashlib
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from dda.faces.face import Face
 from dda.faces.mesh import FaceDetector, MeshFace
 from dda.faces.regions import Regions, mesh_regions
+from dda.mistakes import UserError
 
 F = TypeVar("F", bound=Face)
 
@@ -16,18 +19,13 @@ class ParserConfig(Protocol):
     """The `parser` group of the configuration."""
 
     name: str
-    labels: str
+    labels: str | None
     weights: str | None
     detector_weights: str | None
 
 
 class FaceParser(Protocol[F]):
-    """Finds faces and parses them; one object may be used by several threads at once.
-
-    ``identity`` says which models make the masks: two parsers of the same identity give the same masks.
-    """
-
-    identity: str
+    """Finds faces and parses them; one object may be used by several threads at once."""
 
     def detect(self, image: np.ndarray) -> list[F]:
         """Faces of a picture (uint8 HWC RGB, any size), largest first; an empty list when there is none."""
@@ -42,8 +40,6 @@ class FaceParser(Protocol[F]):
 class MeshParser:
     """MediaPipe's face mesh, whose models come with the package, and masks drawn from it."""
 
-    identity = "mesh"
-
     def __init__(self) -> None:
         self._detector = FaceDetector()
 
@@ -56,6 +52,21 @@ class MeshParser:
         return mesh_regions(source, face)
 
 
+def parser_settings(cfg: ParserConfig) -> dict[str, str | None]:
+    """What of ``cfg.parser`` decides the masks: weight files by what is in them, None for those of the authors."""
+    return {
+        "name": cfg.name,
+        "labels": cfg.labels,
+        "weights": cfg.weights and _digest(cfg.weights),
+        "detector_weights": cfg.detector_weights and _digest(cfg.detector_weights),
+    }
+
+
+def _digest(file: str) -> str:
+    with Path(file).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def open_parser(cfg: ParserConfig, device: torch.device) -> FaceParser:
     """The parser that ``parser.name`` asks for, ready to use; ``device`` is where its networks run, if it has any.
 
@@ -64,6 +75,8 @@ def open_parser(cfg: ParserConfig, device: torch.device) -> FaceParser:
     """
     if cfg.name == "mesh":
         return MeshParser()
+    if cfg.labels is None:
+        raise UserError("parser.labels: must be given for parser=farl: lapa or celebm")
     from dda.faces.farl import FaRLParser  # facer takes seconds to import, and needs libGL
 
     return FaRLParser(cfg.labels, cfg.weights, cfg.detector_weights, device)

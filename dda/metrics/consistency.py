@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dda.metrics.metric import Column
+from dda.styles import REGIONS
 
 
 def column(style: str) -> Column:
@@ -31,7 +32,7 @@ def consistency(changes: np.ndarray, styles: Sequence[str], people: Sequence[str
         people: whose face each pair shows, N names.
     """
     painted = np.isfinite(changes).any((1, 2))
-    flat = np.nan_to_num(changes[painted].reshape(painted.sum(), -1))
+    flat = np.nan_to_num(changes.reshape(len(changes), 3 * len(REGIONS))[painted])
     length = np.linalg.norm(flat, axis=1, keepdims=True)
     unit = flat / np.maximum(length, 1e-12)
     worn, who = np.asarray(styles)[painted], np.asarray(people)[painted]

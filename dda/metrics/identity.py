@@ -28,8 +28,8 @@ class Identity:
             low=-1,
             high=1,
             better="higher",
-            about="Cosine of the face features of source and target; a recogniser trained to see through makeup, it "
-            "tells a swapped face, not a damaged one.",
+            about="Cosine of the face features of source and target: makeup moves it little (0.97 or more), another "
+            "person much (0.93 or less); it tells a swapped face, not a damaged one.",
             weights="dlib_face_recognition_resnet_model_v1 (face_recognition_models 0.3.0)",
         ),
     )
@@ -38,7 +38,7 @@ class Identity:
         # Its own module imports pkg_resources, which setuptools dropped: only its folder is needed.
         found = importlib.util.find_spec("face_recognition_models")
         if found is None or importlib.util.find_spec("dlib") is None:
-            raise MissingWeights('dlib and its weights are not installed: pip install "dda[identity]"')
+            raise MissingWeights("dlib and its weights are not installed: pip install 'dda[identity]'")
         import dlib
 
         models = Path(next(iter(found.submodule_search_locations or []))) / "models"

@@ -1,6 +1,5 @@
 """Inception v3 as FID and KID use it: a picture's 2048 features."""
 
-import importlib.util
 from pathlib import Path
 
 import torch
@@ -16,12 +15,10 @@ class Inception:
     """The network of the original FID, its weights from the cache of torch hub.
 
     Raises:
-        MissingWeights: torch-fidelity is not installed, or the weights are not in the cache.
+        MissingWeights: they are not there.
     """
 
     def __init__(self, device: torch.device) -> None:
-        if importlib.util.find_spec("torch_fidelity") is None:
-            raise MissingWeights('torch-fidelity is not installed: pip install "dda[eval]"')
         path = Path(torch.hub.get_dir()) / "checkpoints" / FILE
         if not path.is_file():
             raise MissingWeights(f"Inception's weights are not in {path.parent}; save {URL} there")

@@ -1,5 +1,7 @@
 """KID (Binkowski et al. 2018): distance of two sets of pictures by a cubic kernel on Inception's features."""
 
+import warnings
+
 import torch
 from torchmetrics.image.kid import KernelInceptionDistance
 
@@ -23,7 +25,9 @@ COLUMN = Column(
 def kid(true: torch.Tensor, made: torch.Tensor, seed: int = 0) -> float:
     """KID of two sets of features (N, D) and (M, D), at least two of each: the mean over seeded subsets."""
     size = min(SUBSET_SIZE, len(true), len(made))
-    metric = KernelInceptionDistance(torch.nn.Identity(), subsets=SUBSETS, subset_size=size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it keeps the features, which are here already
+        metric = KernelInceptionDistance(torch.nn.Identity(), subsets=SUBSETS, subset_size=size)
     metric.update(true.cpu(), real=True)
     metric.update(made.cpu(), real=False)
     with torch.random.fork_rng(devices=[]):  # torchmetrics draws the subsets from the global generator

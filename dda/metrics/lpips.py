@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import pickle
 import socket
 import warnings
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ class Lpips:
     AlexNet's own weights (233 MB) are torchvision's: from the cache of torch hub, otherwise downloaded into it.
 
     Raises:
-        MissingWeights: they are not in the cache and cannot be downloaded.
+        MissingWeights: they can neither be read from the cache nor downloaded.
     """
 
     column = Column(
@@ -41,11 +42,12 @@ class Lpips:
 
         try:
             with _patience(PATIENCE), _quiet():
-                self.network = lpips.LPIPS(net="alex", verbose=False).to(device)
-        except (OSError, RuntimeError) as error:  # no network; a download cut short fails its hash
+                network = lpips.LPIPS(net="alex", verbose=False)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # no network, or a damaged file
             cache = Path(torch.hub.get_dir()) / "checkpoints"
-            reason = f"AlexNet's weights are not in {cache} and cannot be downloaded; save {ALEXNET} there"
+            reason = f"AlexNet's weights can neither be read from {cache} nor downloaded; save {ALEXNET} there"
             raise MissingWeights(reason) from error
+        self.network = network.to(device)
 
     @torch.inference_mode()
     def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -7,8 +7,8 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from dda.metrics.metric import Column
 
-MIN_SIDE = 161
-"""Side in pixels below which the smallest of the five scales is narrower than the window."""
+MIN_SIDE = 176
+"""Side in pixels below which the smallest of the five scales is narrower than the window of 11."""
 
 
 class MsSsim:

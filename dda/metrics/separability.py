@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dda.metrics.metric import Column
+from dda.styles import REGIONS
 
 NEIGHBOURS = 5
 FOLDS = 5
@@ -21,7 +22,7 @@ COLUMN = Column(
 
 
 def separability(changes: np.ndarray, styles: Sequence[str], people: Sequence[str]) -> float:
-    """Accuracy of k nearest neighbours with people held out; NaN for one style, or fewer than `FOLDS` people.
+    """Accuracy of k nearest neighbours with people held out; NaN for one style, or too few people for the folds.
 
     Each number is scaled by its spread over the set (lips move ten times as far as skin), and two pairs are compared
     in the regions that both have. Pairs without any region do not count.
@@ -37,11 +38,14 @@ def separability(changes: np.ndarray, styles: Sequence[str], people: Sequence[st
     from sklearn.preprocessing import StandardScaler
 
     painted = np.isfinite(changes).any((1, 2))
-    features = changes[painted].reshape(painted.sum(), -1)
+    features = changes.reshape(len(changes), 3 * len(REGIONS))[painted]
     worn, who = np.asarray(styles)[painted], np.asarray(people)[painted]
     if len(set(worn)) < 2 or len(set(who)) < FOLDS:
         return np.nan
     features = features[:, np.isfinite(features).any(0)]
     classifier = make_pipeline(StandardScaler(), KNeighborsClassifier(NEIGHBOURS, metric="nan_euclidean"))
-    guesses = cross_val_predict(classifier, features, worn, groups=who, cv=GroupKFold(FOLDS))
+    folds = list(GroupKFold(FOLDS).split(features, worn, who))
+    if min(len(others) for others, _ in folds) < NEIGHBOURS:
+        return np.nan
+    guesses = cross_val_predict(classifier, features, worn, cv=folds)
     return float(np.mean(guesses == worn))

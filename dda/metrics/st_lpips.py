@@ -1,18 +1,12 @@
 """Shift-tolerant LPIPS (Ghildyal and Liu 2022): LPIPS over an anti-aliased AlexNet, which a package carries whole."""
 
-import importlib.util
-
 import torch
 
-from dda.metrics.metric import Column, MissingWeights
+from dda.metrics.metric import Column
 
 
 class StLpips:
-    """The shift-tolerant variant over AlexNet: no LPIPS, its numbers do not compare with LPIPS's.
-
-    Raises:
-        MissingWeights: the package that carries them is not installed.
-    """
+    """The shift-tolerant variant over AlexNet: no LPIPS, its numbers do not compare with LPIPS's."""
 
     column = Column(
         name="st_lpips",
@@ -26,10 +20,6 @@ class StLpips:
     )
 
     def __init__(self, device: torch.device) -> None:
-        # torchsummary: stlpips-pytorch imports it without asking for it.
-        for package in ("stlpips_pytorch", "torchsummary"):
-            if importlib.util.find_spec(package) is None:
-                raise MissingWeights(f'{package} is not installed: pip install "dda[eval]"')
         from stlpips_pytorch import stlpips
 
         self.network = stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False).to(device)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -11,60 +12,59 @@ from dda.metrics.labels import digits, label, number, unit_label
 from dda.metrics.metric import Column
 from dda.metrics.result import Result, Statistic
 
-_WANTED = {"higher": "higher", "lower": "lower", "zero": "0", "band": "in a band", "none": ""}
+_ARROWS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "band": "", "none": ""}
 _STYLES = {"bad": "bold red", "warn": "yellow", "good": "green"}
 _LISTED = 8
 
 
 def result_table(result: Result) -> Group:
-    """The set's numbers and what they mean, to be printed by rich; the untouched source stands beside the targets."""
+    """The set's numbers and what they mean, to be printed by rich; the untouched source stands beside the targets.
+
+    It fits 80 columns: the standard deviations are in metrics.json alone.
+    """
     return Group(_numbers(result), *_notes(result))
 
 
 def _numbers(result: Result) -> Table:
     title = f"{result.title}: {len(result.measured)} pairs"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("Measure", no_wrap=True)
-    for heading in ("Target", "± sd", "95 % of the mean", "Untouched source", "Light less dark skin"):
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("Measure", overflow="fold")
+    for heading in ("Target", "95 % of\nthe mean", "Untouched\nsource", "Light less\ndark skin"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Better")
     for name, column in result.columns.items():
         gap = result.set_values.get(f"tone_gap_{name}")
-        table.add_row(*_row(label(name), column, result.overall[name], result.baseline[name], gap))
+        table.add_row(*_row(column, result.overall[name], result.baseline[name], gap))
     if result.oracle_columns:
         table.add_section()
+        table.add_row(Text("Against the oracle", style="bold"))
     for name, column in result.oracle_columns.items():
         ours, untouched = result.against_oracle[name], result.untouched_against_oracle[name]
-        gap = result.set_values.get(f"tone_gap_oracle_{name}")
-        table.add_row(*_row(f"{label(name)} to oracle", column, ours, untouched, gap))
+        table.add_row(*_row(column, ours, untouched, result.set_values.get(f"tone_gap_oracle_{name}")))
     of_the_set = {name: column for name, column in result.set_columns.items() if not name.startswith("tone_")}
     if of_the_set:
         table.add_section()
+        table.add_row(Text("Of the set", style="bold"))
     for name, column in of_the_set.items():
         value = result.set_values[name]
-        shown = _with_unit(number(value, digits([value], column.unit)), column)
-        table.add_row(Text(label(name)), shown, "", "", "", "", _WANTED[column.better])
+        table.add_row(_name(column), number(value, digits([value], column.unit)))
     return table
 
 
-def _row(
-    name: str, column: Column, ours: Statistic, untouched: Statistic, tone_gap: float | None
-) -> tuple[Text | str, ...]:
+def _row(column: Column, ours: Statistic, untouched: Statistic, tone_gap: float | None) -> tuple[Text | str, ...]:
     decimals = digits([ours.mean, untouched.mean], column.unit)
     low, high = number(ours.low, decimals), number(ours.high, decimals)
     return (
-        Text(name),
-        _with_unit(number(ours.mean, decimals), column),
-        number(ours.sd, decimals),
+        _name(column),
+        number(ours.mean, decimals),
         f"{low} to {high}" if ours.low < ours.high else "",
         number(untouched.mean, decimals),
         "" if tone_gap is None else number(tone_gap, decimals),
-        _WANTED[column.better],
     )
 
 
-def _with_unit(shown: str, column: Column) -> str:
-    return f"{shown} {unit_label(column.unit)}".rstrip()
+def _name(column: Column) -> Text:
+    unit = f" ({unit_label(column.unit)})" if column.unit else ""
+    return Text(f"{label(column.name)}{unit}{_ARROWS[column.better]}")
 
 
 def _notes(result: Result) -> Iterator[Text]:

@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from dda.faces.face import Face
+from dda.images import ImageError, read_image, to_tensor
+from dda.mistakes import UserError
 from dda.models import checkpoint as compact_checkpoint
 from dda.models.compact import ALPHA_REF, CompactAmplifier
 from dda.models.rdm import Residuals
@@ -56,11 +58,24 @@ def known_styles(model: Any) -> list[str] | None:
     """
     if model.name == "compact":
         return compact_checkpoint.known_styles(model.checkpoint)
+    if model.checkpoint is None:
+        return None
+    from dda.models.formats.official import PROJECTION
     from dda.models.formats.ours import CONFIG, read_config
 
-    if model.checkpoint is None or not (Path(model.checkpoint) / CONFIG).is_file():
-        return None
-    return list(read_config(Path(model.checkpoint))["styles"])
+    folder = Path(model.checkpoint)
+    if (folder / PROJECTION).is_file():
+        return _pictured_styles(model)
+    return list(read_config(folder)["styles"]) if (folder / CONFIG).is_file() else None
+
+
+def _pictured_styles(model: Any) -> list[str]:
+    if not model.style_images:
+        raise UserError(
+            f"model.style_images: must be given: {model.checkpoint} is conditioned on pictures; write "
+            "'model.style_images={Red lip makeup: PICTURE}', a picture of each style"
+        )
+    return list(model.style_images)
 
 
 def pixel_settings(model: Any) -> dict[str, Any]:
@@ -98,22 +113,43 @@ def _open_stable_diffusion(model: Any, device: torch.device) -> Amplifier:
     from dda.models.noise_probe import noise_warning
     from dda.models.precision import pick_dtype
     from dda.models.pretrained import load_stable_diffusion
-    from dda.models.schedulers import noise_levels
+    from dda.models.schedulers import check_scheduler, noise_levels
     from dda.models.stable_diffusion import Sampling, StableDiffusionAmplifier
-    from dda.models.text_conditions import BARE_PROMPT, PROMPT, TextConditions
 
+    check_scheduler(model.scheduler)
     base = load_stable_diffusion(model.pretrained)
-    applied = AppliedCheckpoint("plain base", "no checkpoint: the plain base model, which has learned no styles")
+    applied = AppliedCheckpoint("plain base", "none: the plain base model, which has learned no makeup")
     if model.checkpoint is not None:
         applied = apply_checkpoint(model.checkpoint, base.unet)
     _LOG.info("model.checkpoint: %s", applied.line)
-    prompt, bare_prompt = (
-        next(text for text in texts if text is not None)
-        for texts in ((model.prompt, applied.prompt, PROMPT), (model.bare_prompt, applied.bare_prompt, BARE_PROMPT))
-    )
-    conditions = TextConditions(base.tokenizer, base.text_encoder, prompt, bare_prompt)
-    if warning := noise_warning(base.unet, noise_levels(base.scheduler), conditions.bare()):
+    conditions = _open_conditions(model, base, applied)
+    predicts_noise = base.scheduler.get("prediction_type", "epsilon") == "epsilon"
+    if predicts_noise and (warning := noise_warning(base.unet, noise_levels(base.scheduler), conditions.bare())):
         _LOG.warning("model=sd15: %s", warning)
     sampling = Sampling(model.steps, model.start, model.strength, model.scheduler, model.guidance, model.conditioning)
     gains = applied.alpha / ALPHA_REF * applied.region_weights
     return StableDiffusionAmplifier(base, conditions, sampling, gains, device, pick_dtype(model.precision, device))
+
+
+def _open_conditions(model: Any, base: Any, applied: Any) -> Any:
+    """Words, as the user, else the checkpoint, else the project has them; pictures where the checkpoint wants them."""
+    from dda.models.image_conditions import ImageConditions
+    from dda.models.image_tokens import load_image_encoder
+    from dda.models.text_conditions import BARE_PROMPT, PROMPT, TextConditions
+
+    if applied.image_tokens is not None:
+        pictures = {name: _read_picture(name, Path(path)) for name, path in model.style_images.items()}
+        return ImageConditions(applied.image_tokens, load_image_encoder(model.image_encoder), pictures)
+    prompt, bare_prompt = (
+        next(text for text in texts if text is not None)
+        for texts in ((model.prompt, applied.prompt, PROMPT), (model.bare_prompt, applied.bare_prompt, BARE_PROMPT))
+    )
+    return TextConditions(base.tokenizer, base.text_encoder, prompt, bare_prompt)
+
+
+def _read_picture(style: str, path: Path) -> torch.Tensor:
+    """A style's picture, (1, 3, H, W) in [0, 1]."""
+    try:
+        return to_tensor(read_image(path))[None]
+    except ImageError as error:
+        raise UserError(f"model.style_images: the picture of {style}, {path}: {error.reason}") from error

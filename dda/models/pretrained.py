@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from dda.mistakes import UserError, first_line
 
@@ -73,6 +74,7 @@ def load_stable_diffusion(pretrained: str) -> StableDiffusion:
         scheduler, _ = DDIMScheduler.load_config(folder / "scheduler", return_unused_kwargs=True)
     except Exception as error:  # a damaged JSON file raises nearly anything
         raise UserError(f"model.pretrained={pretrained}: a file of it is damaged: {first_line(error)}") from error
+    disable_progress_bar()  # a bar of their own for each network
     model = StableDiffusion(
         unet=_load(UNet2DConditionModel, pretrained, folder / "unet"),
         vae=_load(AutoencoderKL, pretrained, folder / "vae"),

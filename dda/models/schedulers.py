@@ -135,8 +135,17 @@ def _takes_noise(scheduler: Any) -> bool:
     return "variance_noise" in inspect.signature(scheduler.step).parameters
 
 
-def _scheduler_class(name: str) -> Any:
+def check_scheduler(name: str) -> None:
+    """Refuse a scheduler that cannot give both passes of a face the same noise.
+
+    Raises:
+        UserError: it is not one of :data:`ALLOWED`, and why.
+    """
     if name not in ALLOWED:
         reason = REFUSED.get(name, "is not known to give both passes of a face the same noise")
         raise UserError(f"model.scheduler={name}: {reason}; allowed: {', '.join(ALLOWED)}")
+
+
+def _scheduler_class(name: str) -> Any:
+    check_scheduler(name)
     return getattr(diffusers, name)

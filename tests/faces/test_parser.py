@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from dda.faces.align import ALIGNED_SIZE, invert, resample
 from dda.faces.dataset import FaceDataset
-from dda.faces.parser import FaceParser, MeshParser, open_parser
+from dda.faces.parser import FaceParser, MeshParser, open_parser, parser_settings
 from dda.faces.prepare import PreparedFace, SourceError, prepare
 from dda.images import read_image, resize
+from dda.mistakes import UserError
 
 FFHQ_SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "ffhq_sample"
 
@@ -127,15 +128,20 @@ def test_ffhq_pictures_are_parsed(any_parser: FaceParser, marked: Callable[..., 
 
 
 def test_the_configuration_opens_the_parser_it_names(parser_files: dict[str, Path], detector_file: Path) -> None:
-    def opened(name: str, labels: str = "lapa") -> FaceParser:
-        files = {"weights": str(parser_files[labels]), "detector_weights": str(detector_file)}
-        return open_parser(OmegaConf.create({"name": name, "labels": labels, **files}), torch.device("cpu"))
+    def config(name: str, labels: str | None = "lapa", weights: str = "lapa") -> DictConfig:
+        files = {"weights": str(parser_files[weights]), "detector_weights": str(detector_file)}
+        return OmegaConf.create({"name": name, "labels": labels, **files})
+
+    def opened(*choice: str | None) -> FaceParser:
+        return open_parser(config(*choice), torch.device("cpu"))
 
     assert isinstance(opened("mesh"), MeshParser)
-    identities = [opened("mesh").identity, opened("farl").identity, opened("farl", "celebm").identity]
-    assert identities[0] == "mesh" and identities[1].startswith("farl lapa ")
-    assert len(set(identities)) == 3
-    assert opened("farl").identity == identities[1]
+    assert type(opened("farl")).__name__ == "FaRLParser"
+    with pytest.raises(UserError, match=r"parser\.labels: must be given"):
+        opened("farl", None)
+    settings = [parser_settings(config("farl", labels, labels)) for labels in ("lapa", "celebm", "lapa")]
+    assert settings[0] == settings[2] != settings[1]
+    assert settings[0] | {"weights": None} == settings[1] | {"weights": None, "labels": "lapa"}
 
 
 def test_the_mesh_does_without_facer_and_opencv(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,14 @@ import torch
 from dda.faces.parser import MeshParser
 from dda.faces.prepare import PreparedFace
 from dda.images import to_tensor, to_uint8
-from dda.metrics.metric import PairBatch
+from dda.metrics.background import Background
+from dda.metrics.detail import DetailKept
+from dda.metrics.eyeliner import Eyeliner
+from dda.metrics.leakage import Leakage
+from dda.metrics.metric import PairBatch, PairMetric
+from dda.metrics.placement import Placement
+from dda.metrics.strength import Strength
+from dda.metrics.structure import Structure
 from dda.models.checkpoint import load_compact
 from dda.models.compact import CompactAmplifier
 from dda.models.rdm import compose
@@ -60,3 +67,23 @@ SPOILED: dict[str, Callable[[PairBatch], PairBatch]] = {
 @pytest.fixture(scope="session")
 def spoiled(glamorous: PairBatch) -> dict[str, PairBatch]:
     return {name: spoil(glamorous) for name, spoil in SPOILED.items()}
+
+
+METRICS: tuple[PairMetric, ...] = (Strength(), Leakage(), Background(), DetailKept(), Eyeliner(), Placement())
+
+
+def measure(batch: PairBatch) -> dict[str, torch.Tensor]:
+    """All numbers of pairs that need no learned weights."""
+    values = {name: value for metric in METRICS for name, value in metric(batch).items()}
+    return values | {Structure.column.name: Structure()(batch.source, batch.target)}
+
+
+@pytest.fixture(scope="session")
+def measured(glamorous: PairBatch, spoiled: dict[str, PairBatch]) -> dict[str, dict[str, torch.Tensor]]:
+    """The numbers of the good pairs and of each way to spoil them."""
+    return {name: measure(batch) for name, batch in {"good": glamorous, **spoiled}.items()}
+
+
+@pytest.fixture(scope="session")
+def measure_batch() -> Callable[[PairBatch], dict[str, torch.Tensor]]:
+    return measure

@@ -17,7 +17,7 @@ from dda.metrics.structure import Structure
 @pytest.fixture(scope="module")
 def noisy(glamorous: PairBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """The middle of the portraits, and the same painted and under noise."""
-    a, b = (picture[..., 150:400, 130:400] for picture in (glamorous.source, glamorous.target))
+    a, b = (picture[..., 150:340, 160:340] for picture in (glamorous.source, glamorous.target))
     noise = 0.05 * torch.randn(b.shape, generator=torch.Generator().manual_seed(0))
     return a, (b + noise).clamp(0, 1)
 
@@ -50,7 +50,7 @@ def test_equal_pictures(noisy: tuple[torch.Tensor, torch.Tensor]) -> None:
 
 
 def test_ms_ssim_is_ssims_contrasts_over_five_halvings(noisy: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """Second implementation: scikit-image's maps do not give the contrast term, so it is written out here."""
+    """Second implementation; as in torchmetrics, the last scale, of 11 pixels here, goes on mirrored past its edge."""
     weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
     a, b = (picture[:1].double() for picture in noisy)
     line = torch.exp(-((torch.arange(11.0).double() - 5) ** 2) / (2 * 1.5**2))
@@ -61,6 +61,8 @@ def test_ms_ssim_is_ssims_contrasts_over_five_halvings(noisy: tuple[torch.Tensor
 
     expected = 1.0
     for scale, weight in enumerate(weights):
+        if scale == 4:
+            a, b = (torch.nn.functional.pad(x, (5, 5, 5, 5), mode="reflect") for x in (a, b))
         mean_a, mean_b = local(a), local(b)
         variances = local(a * a) - mean_a**2 + local(b * b) - mean_b**2
         similar = (2 * (local(a * b) - mean_a * mean_b) + 0.03**2) / (variances + 0.03**2)
@@ -68,7 +70,7 @@ def test_ms_ssim_is_ssims_contrasts_over_five_halvings(noisy: tuple[torch.Tensor
             similar = similar * (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
         expected *= float(similar.mean()) ** weight
         a, b = (torch.nn.functional.avg_pool2d(x, 2) for x in (a, b))
-    assert float(MsSsim()(*noisy)[0]) == pytest.approx(expected, abs=1e-3)
+    assert float(MsSsim()(*noisy)[0]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_picture_too_small_for_five_scales_has_no_ms_ssim() -> None:

@@ -181,7 +181,7 @@ SETTINGS = [
 def test_where_no_mask_is_the_targets_bytes_are_the_sources(sampling: dict[str, object], make: Make) -> None:
     source = torch.stack([to_tensor(to_uint8(picture)) for picture in pictures(2)])
     masks = face_masks(2)
-    residuals = amplify(make(**sampling), source, masks, [style(RED), style(SMOKEY, lips=KOREAN)])
+    residuals = amplify(make(steps=2, **sampling), source, masks, [style(RED), style(SMOKEY, lips=KOREAN)])
     target = compose(source, masks, residuals, torch.full((2, 4), 3.0), detail_kept=0.0)
     bare = (masks.sum(1) == 0)[:, None].expand_as(source)
     assert torch.equal(target[bare], source[bare])
@@ -189,9 +189,8 @@ def test_where_no_mask_is_the_targets_bytes_are_the_sources(sampling: dict[str, 
 
 
 def test_zero_strength_changes_nothing(make: Make) -> None:
-    source, masks = pictures(2), face_masks(2)
-    residuals = amplify(make(), source, masks, [style(RED), style(SMOKEY)])
-    assert torch.equal(compose(source, masks, residuals, torch.zeros(2, 4), detail_kept=1.0), source)
+    residuals = amplify(make(), pictures(2), face_masks(2), [style(RED), style(SMOKEY)])
+    assert torch.equal(compose(pictures(2), face_masks(2), residuals, torch.zeros(2, 4), 1.0), pictures(2))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +221,7 @@ def test_the_target_is_affine_in_every_strength(make: Make) -> None:
 
 @pytest.mark.parametrize("sampling", SETTINGS)
 def test_neighbours_change_nothing(sampling: dict[str, object], make: Make) -> None:
-    amplifier = make(**sampling)
+    amplifier = make(steps=2, **sampling)
     faces, others = pictures(3), pictures(3, seed=9)
     first = amplify(amplifier, faces, face_masks(3), [style(RED)] * 3, seeds=(0, 1, 2))
     mixed = style(SMOKEY, lips=KOREAN, skin=RED)
@@ -251,14 +250,6 @@ def test_the_detail_residual_is_what_the_reconstruction_lost(make: Make) -> None
     shared = amplifier.share(source, masks, [], noises(0, 1))
     residuals = amplifier.residuals(shared, [1, 0], [style(RED)] * 2)
     assert torch.equal(residuals.detail, (source - shared.reconstruction)[[1, 0]])
-
-
-def test_full_strength_without_detail_is_the_decoded_style_pass(make: Make) -> None:
-    amplifier, source, masks = make(), pictures(1) * 0.2 + 0.4, whole(1)
-    shared = amplifier.share(source, masks, [], noises(0))
-    residuals = amplifier.residuals(shared, [0], [style(RED)])
-    target = compose(source, masks, residuals, torch.ones(1, 4), detail_kept=0.0)
-    assert torch.allclose(target, (shared.reconstruction + residuals.makeup).clamp(0, 1), atol=1e-6)
 
 
 def test_latents_are_open_wherever_a_pixel_has_a_mask(make: Make) -> None:
@@ -298,8 +289,8 @@ LOOKS = [style(RED), style(SMOKEY), style(KOREAN)]
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 def test_styles_made_together_have_the_pixels_of_styles_made_apart(guidance: float, make: Make) -> None:
-    amplifier, source, masks = make(guidance=guidance), pictures(2), face_masks(2)
-    shared = amplifier.share(source, masks, [], noises(0, 1))
+    amplifier, source, masks = make(steps=2, guidance=guidance), pictures(2), face_masks(2)
+    shared = amplifier.share(source, masks, [], noises(0, 1, steps=2))
     for looks in (LOOKS[:2], LOOKS[1:]):
         together = amplifier.residuals(shared, [0, 0], looks).makeup
         for row, look in enumerate(looks):
@@ -315,10 +306,10 @@ def unet_flops(work: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize(("guidance", "units_alone"), [(1.0, 2), (4.0, 3)])
 def test_the_flops_of_styles_fall_as_law_6_says(guidance: float, units_alone: int, make: Make) -> None:
-    amplifier, source, masks = make(guidance=guidance), pictures(1), face_masks(1)
+    amplifier, source, masks = make(steps=1, guidance=guidance), pictures(1), face_masks(1)
 
     def made(looks: Sequence[Style]) -> None:
-        shared = amplifier.share(source, masks, [], noises(0))
+        shared = amplifier.share(source, masks, [], noises(0, steps=1))
         for look in looks:
             amplifier.residuals(shared, [0], [look])
 
@@ -357,6 +348,14 @@ def test_both_conditionings_agree_on_one_style_worn_everywhere(make: Make) -> No
         for conditioning in ("attention", "sum")
     )
     assert torch.allclose(gated, summed, atol=1e-5)
+
+
+def test_a_sum_weighs_styles_by_their_share_of_the_masks(make: Make) -> None:
+    full, faint = (
+        amplify(make(conditioning="sum"), pictures(1), masks, [style(SMOKEY, lips=RED)], seeds=(0,)).makeup
+        for masks in (face_masks(1), face_masks(1) / 4)
+    )
+    assert torch.allclose(full, faint, atol=1e-6)
 
 
 # --- Start, precision, mistakes -------------------------------------------------------------------------

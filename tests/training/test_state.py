@@ -117,3 +117,15 @@ def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"[Ww]eights"):
         begin().load(tmp_path / "state.pt")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_only_what_is_trained_is_optimized_and_saved(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = CompactResidualModel(styles=("A",), crop_size=16, channels=(8, 8), style_dim=4)
+    model.unet.requires_grad_(False)
+    frozen = {name: value.clone() for name, value in model.unet.state_dict().items()}
+    state = train(TrainingState.start(model, UPDATES, learning_rate=1e-2, ema=0.9, seed=0), 3)
+    assert all(torch.equal(value, frozen[name]) for name, value in model.unet.state_dict().items())
+    state.save(tmp_path / "state.pt")
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)["model"]
+    assert saved.keys() == {name for name, _ in model.named_parameters() if not name.startswith("unet.")}

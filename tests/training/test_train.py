@@ -279,3 +279,8 @@ def test_pairs_of_another_style_do_not_disturb(
         "run_name=run",
     )
     assert list(load_compact(tmp_path / "train" / "run" / "checkpoint").config.styles) == ["Bare", "Tinted lips"]
+
+
+def test_the_compact_model_needs_the_landmarks_of_a_mesh(pairs_root: Path, tmp_path: Path, run_here: RunHere) -> None:
+    with pytest.raises(SystemExit, match=r"parser=farl: model=compact is trained on the landmarks.*parser=mesh"):
+        run_here("run_train.py", f"data.root={pairs_root}", f"paths.outputs={tmp_path}", "parser=farl")

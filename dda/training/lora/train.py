@@ -79,6 +79,7 @@ def train_lora(cfg: DictConfig, run: Run, styles: list[str], pairs: list[Aligned
             settings = f"model=sd15 model.pretrained={cfg.model.pretrained} model.checkpoint={checkpoint}"
             tell_end(console, figures, checkpoint, settings)
     accelerator.wait_for_everyone()
+    accelerator.end_training()
 
 
 def _accelerator(cfg: DictConfig) -> Accelerator:

@@ -23,6 +23,11 @@ def make(pairs: list[AlignedPair], dropout: float) -> BatchMaker:
     return BatchMaker(pairs, 64, 8, 1000, dropout)
 
 
+def is_flat(pictures: torch.Tensor) -> torch.Tensor:
+    """Whether a picture is of one colour: a target here, no face."""
+    return pictures.flatten(2).std(2).amax(1) < 0.01
+
+
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
@@ -30,7 +35,7 @@ def generator() -> torch.Generator:
 def test_every_other_row_wears_its_style_and_the_rest_are_bare(pairs: list[AlignedPair]) -> None:
     batch = make(pairs, 0.0).draw(32, generator(), ALL, CPU)
     assert (batch.prompts[1::2] == BARE).all() and set(batch.prompts[0::2].tolist()) == {1, 2}
-    flat = batch.pictures.flatten(1).std(1) < 0.01
+    flat = is_flat(batch.pictures)
     assert flat[0::2].all() and not flat[1::2].any()
     light = batch.pictures[0::2].mean((1, 2, 3)) > 0.5
     assert torch.equal(light, batch.prompts[0::2] == 2)
@@ -40,7 +45,7 @@ def test_a_dropped_condition_makes_the_picture_bare_too(pairs: list[AlignedPair]
     batch = make(pairs, 0.3).draw(400, generator(), ALL, CPU)
     styled = batch.prompts != BARE
     assert 0.6 < styled[0::2].float().mean() < 0.8
-    assert torch.equal(styled, batch.pictures.flatten(1).std(1) < 0.01)
+    assert torch.equal(styled, is_flat(batch.pictures))
 
 
 def test_processes_that_share_a_batch_draw_its_parts(pairs: list[AlignedPair]) -> None:
@@ -65,7 +70,7 @@ def test_shapes_and_ranges(pairs: list[AlignedPair]) -> None:
 def test_masks_move_with_the_picture(pairs: list[AlignedPair]) -> None:
     """Where the target differs from the source is where the masks are, after turning and shifting too."""
     pair = pairs[0]
-    painted = np.where(pair.regions.total[..., None] > 0.5, 255, 0).astype(np.uint8)
+    painted = np.where(pair.regions.total[..., None] > 0.5, 255, np.zeros(3)).astype(np.uint8)
     batch = BatchMaker([AlignedPair(np.zeros_like(painted), painted, pair.regions, 0)], 64, 8, 1000, 0.0).draw(
         16, generator(), ALL, CPU
     )
@@ -79,6 +84,6 @@ def test_a_stack_is_the_pair_at_another_size(pairs: list[AlignedPair]) -> None:
     stack = stack_pair(pairs[1], 64)
     assert stack.shape == (10, 64, 64)
     small = pairs[1].source.reshape(64, 8, 64, 8, 3).mean((1, 3)).transpose(2, 0, 1) / 255
-    assert np.abs(stack[:3].numpy() - small).mean() < 0.01
+    assert np.abs(stack[:3].numpy() - small).mean() < 0.02
     assert (stack[3:6] == 1).all()
     assert torch.allclose(stack[6:].mean((1, 2)), torch.from_numpy(pairs[1].regions.masks).mean((1, 2)), atol=1e-4)

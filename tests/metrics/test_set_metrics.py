@@ -1,0 +1,162 @@
+"""Numbers of a set: separability, consistency, skin tone, the bootstrap."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+
+from dda.metrics.bootstrap import bootstrap
+from dda.metrics.consistency import consistency
+from dda.metrics.separability import separability
+from dda.metrics.skin_tone import tone_gap
+
+PEOPLE, STYLES = 12, ("red", "smokey", "bare")
+
+
+@pytest.fixture
+def made() -> tuple[np.ndarray, list[str], list[str]]:
+    """Changes (36, 4, 3) of twelve people in three styles: each has its own colour, each person a way to wear it."""
+    random = np.random.default_rng(0)
+    colour = {"red": (1, 1), "smokey": (0, 0), "bare": (2, 2)}
+    changes, styles, people = [], [], []
+    for person in range(PEOPLE):
+        habit = random.normal(0, 1.5, (4, 3))
+        for style in STYLES:
+            change = habit + random.normal(0, 1, (4, 3))
+            change[colour[style]] += 8
+            changes.append(change)
+            styles.append(style)
+            people.append(f"person {person}")
+    return np.array(changes), styles, people
+
+
+def test_separability_agrees_with_neighbours_counted_by_hand(made: tuple[np.ndarray, list[str], list[str]]) -> None:
+    changes, styles, people = made
+    changes = changes + np.random.default_rng(1).normal(0, 4, changes.shape)  # so that not all are guessed right
+    flat = changes.reshape(len(changes), -1)
+    fold_of = {person: fold for fold, group in enumerate(_folds(people)) for person in group}
+    right = 0
+    for row, (style, person) in enumerate(zip(styles, people, strict=True)):
+        others = [i for i, other in enumerate(people) if fold_of[other] != fold_of[person]]
+        mean, spread = flat[others].mean(0), flat[others].std(0)
+        distance = np.linalg.norm((flat[others] - flat[row]) / spread, axis=1) if mean.size else []
+        nearest = [styles[others[i]] for i in np.argsort(distance)[:5]]
+        votes = {name: nearest.count(name) for name in sorted(set(nearest))}
+        right += max(votes, key=lambda name: votes[name]) == style
+    found = separability(changes, styles, people)
+    assert found == pytest.approx(right / len(styles), abs=1e-9)
+    assert 0.4 < found < 1
+
+
+def _folds(people: list[str]) -> list[set[str]]:
+    from sklearn.model_selection import GroupKFold
+
+    names = np.array(people)
+    return [set(names[test]) for _, test in GroupKFold(5).split(names, groups=names)]
+
+
+def test_separability_is_near_scikit_learn_leaving_out_one_person_at_a_time(
+    made: tuple[np.ndarray, list[str], list[str]],
+) -> None:
+    changes, styles, people = made
+    flat = StandardScaler().fit_transform(changes.reshape(len(changes), -1))
+    guesses = cross_val_predict(KNeighborsClassifier(5), flat, styles, groups=people, cv=LeaveOneGroupOut())
+    assert separability(changes, styles, people) == pytest.approx(np.mean(guesses == np.array(styles)), abs=0.06)
+
+
+def test_a_person_is_never_its_own_neighbour() -> None:
+    """Each person's pairs are alike and no two people's are: by looking at itself every style would be guessed."""
+    random = np.random.default_rng(0)
+    changes = np.repeat(random.normal(0, 10, (20, 4, 3)), 5, axis=0) + random.normal(0, 0.01, (100, 4, 3))
+    people = [f"{i // 5}" for i in range(100)]
+    styles = ["red" if int(person) % 2 else "bare" for person in people]
+    assert separability(changes, styles, people) < 0.75
+
+
+def test_styles_that_differ_in_nothing_are_not_told_apart(made: tuple[np.ndarray, list[str], list[str]]) -> None:
+    changes, styles, people = made
+    assert separability(changes, styles, people) > 0.9
+    noise = np.random.default_rng(2).normal(size=changes.shape)
+    assert separability(noise, styles, people) < 0.6
+
+
+def test_missing_regions_do_not_count(made: tuple[np.ndarray, list[str], list[str]]) -> None:
+    changes, styles, people = made
+    changes = changes.copy()
+    changes[:9, 0] = np.nan  # three people whose eyes are covered
+    changes[9:12] = np.nan  # one without a face
+    assert separability(changes, styles, people) > 0.85
+    changes[:, 3] = np.nan  # brows that nobody shows
+    assert separability(changes, styles, people) > 0.85
+
+
+def test_separability_needs_two_styles_and_five_people(made: tuple[np.ndarray, list[str], list[str]]) -> None:
+    changes, styles, people = made
+    assert math.isnan(separability(changes, ["red"] * len(styles), people))
+    assert math.isnan(separability(changes[:12], styles[:12], people[:12]))
+    assert math.isnan(separability(np.full_like(changes, np.nan), styles, people))
+
+
+def test_consistency_is_the_mean_cosine_between_people() -> None:
+    random = np.random.default_rng(0)
+    changes = random.normal(size=(6, 4, 3)) + 1
+    people = ["a", "a", "b", "c", "c", "d"]
+    flat = changes.reshape(6, -1)
+    unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    pairs = [(i, j) for i in range(6) for j in range(i) if people[i] != people[j]]
+    expected = np.mean([unit[i] @ unit[j] for i, j in pairs])
+    found = consistency(changes, ["red"] * 6, people)
+    assert found == {"red": pytest.approx(expected)}
+    assert consistency(np.ones((3, 4, 3)), ["red"] * 3, ["a", "b", "c"])["red"] == pytest.approx(1)
+
+
+def test_consistency_of_one_person_is_not_known() -> None:
+    found = consistency(np.ones((4, 4, 3)), ["red", "red", "bare", "bare"], ["a", "a", "a", "b"])
+    assert math.isnan(found["red"]) and found["bare"] == pytest.approx(1)
+    unseen = consistency(np.full((2, 4, 3), np.nan), ["red", "red"], ["a", "b"])
+    assert math.isnan(unseen["red"])
+
+
+def test_the_tone_gap_is_the_lightest_third_less_the_darkest() -> None:
+    ita = np.array([60.0, -40, 20, 50, -60, 0, np.nan, 10])
+    values = np.array([3.0, 1, 2, 3, 1, 2, 100, np.nan])
+    found = tone_gap(values, ita)
+    assert found.gap == pytest.approx(2)
+    assert found.spearman == pytest.approx(0.956, abs=1e-3)
+    flat = tone_gap(np.ones(8), ita)
+    assert flat.gap == 0 and math.isnan(flat.spearman)
+    assert math.isnan(tone_gap(values[:2], ita[:2]).gap)
+
+
+def test_the_bootstrap_covers_the_mean_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        found = bootstrap(random.normal(5, 2, 40), [str(i) for i in range(40)], seed=trial)
+        covered += found.low <= 5 <= found.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_the_bootstrap_draws_people_and_not_pairs() -> None:
+    person = np.random.default_rng(0).normal(5, 2, 10)
+    values, people = np.repeat(person, 10), [str(i // 10) for i in range(100)]
+    of_people = bootstrap(values, people)
+    of_pairs = bootstrap(values, [str(i) for i in range(100)])
+    assert of_people.mean == of_pairs.mean == pytest.approx(person.mean())
+    assert of_people.high - of_people.low > 2 * (of_pairs.high - of_pairs.low)
+
+
+def test_the_bootstrap_of_few_values() -> None:
+    assert bootstrap(np.array([1.0, np.nan, 3.0]), ["a", "b", "c"], seed=3) == bootstrap(
+        np.array([1.0, 3.0]), ["a", "c"], seed=3
+    )
+    found = bootstrap(np.array([1.0, np.nan, 3.0]), ["a", "b", "c"])
+    assert (found.mean, found.sd, found.count) == (2, pytest.approx(math.sqrt(2)), 2)
+    assert bootstrap(np.array([np.nan]), ["a"]).count == 0
+    alone = bootstrap(np.array([1.0, 3.0]), ["a", "a"])
+    assert alone.mean == 2 and math.isnan(alone.low)
+    endless = bootstrap(np.array([math.inf, 30.0]), ["a", "b"])
+    assert endless.mean == math.inf and math.isnan(endless.sd) and endless.count == 2
