@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> None:
         _print_plan(cfg, run, dataset, plan, shard)
         return
     if cfg.launch.name == "local":
-        launch_processes(cfg, run)
+        launch_processes(cfg, run, shard.quota)
         return
     engine = open_engine(cfg, run.folder)
     claim(run.folder, _settings(cfg, plan, styles))

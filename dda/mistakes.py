@@ -50,6 +50,8 @@ def explain_value(error: OmegaConfBaseException) -> str:
 def _explain_hydra(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
+        if name.startswith("submitit_"):
+            return f'{group}={name}: its package is not installed; pip install -e ".[slurm]"'
         return f"{group}={name}: there is no such {group}; allowed: {', '.join(error.options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not understood; write KEY=VALUE, for example batch_size=16"

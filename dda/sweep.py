@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -69,20 +70,47 @@ class SweepSummary(Callback):
     Hydra leaves a sweep with a failed job without calling its callbacks: `dda.commandline.launch` then closes it.
     """
 
-    _running: Path | None = None
+    _running: ClassVar["SweepSummary | None"] = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        SweepSummary._running = Path(config.hydra.sweep.dir)
+        self.folder = Path(config.hydra.sweep.dir)
+        SweepSummary._running = self
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         self.close()
 
-    @classmethod
-    def close(cls) -> None:
-        """Summarise the sweep that is running, if there is one and its jobs left anything."""
-        sweep, cls._running = cls._running, None
-        if sweep is not None and _job_folders(sweep):
-            summarize(sweep)
+    @staticmethod
+    def close() -> None:
+        """Summarise the sweep that is running, if there is one."""
+        running, SweepSummary._running = SweepSummary._running, None
+        if running is not None:
+            running.summarize()
+
+    def summarize(self) -> None:
+        """Compare what the jobs left, if they left anything."""
+        if _job_folders(self.folder):
+            summarize(self.folder)
+
+
+class EvaluationSummary(SweepSummary):
+    """Compares the evaluations of a multirun of run_eval.py; configured in `conf/eval.yaml`.
+
+    They lie beside older ones in outputs/eval, so those of this multirun are noted as they end.
+    """
+
+    def __init__(self) -> None:
+        self._measured: list[Path] = []
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if job_return.status == JobStatus.COMPLETED:
+            self._measured.append(Path(config.hydra.runtime.output_dir))
+
+    def summarize(self) -> None:
+        """Write sweep_summary.csv beside the evaluations and print the table, if there are any."""
+        if self._measured:
+            from dda.evaluations import compare  # as below
+
+            compare(self._measured, self.folder)
 
 
 def summarize(sweep: Path) -> None:

@@ -24,6 +24,7 @@ from dda.images import read_image, to_tensor, to_uint8
 from dda.models.checkpoint import load_compact
 from dda.models.compact import CompactAmplifier, CompactResidualModel
 from dda.models.rdm import Residuals, compose
+from tests.tiny_sd import make_tiny_sd
 
 ROOT = Path(__file__).parents[1]
 STYLES = ("Natural makeup", "Glamorous makeup", "Smokey eyes", "Red lip makeup", "Korean makeup")
@@ -85,6 +86,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_checkpoint: Path) -> CompactAmplifier:
     return CompactAmplifier(load_compact(tiny_checkpoint), 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of Stable Diffusion 1 with random weights, in diffusers' form. Not to be changed."""
+    return make_tiny_sd(tmp_path_factory.mktemp("tiny_sd"))
 
 
 @pytest.fixture(scope="session")

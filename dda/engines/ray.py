@@ -162,4 +162,6 @@ def _blocks(pairs: Sequence[PlannedPair], batch_size: int, workers: int) -> list
     batches = -(-len(faces) // batch_size)
     size = batch_size * max(1, min(MOST_BATCHES, batches // (8 * workers)))
     groups = iter(faces.values())
-    return [list(itertools.chain.from_iterable(block)) for block in iter(lambda: list(itertools.islice(groups, size)), [])]
+    return [
+        list(itertools.chain.from_iterable(block)) for block in iter(lambda: list(itertools.islice(groups, size)), [])
+    ]

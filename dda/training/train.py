@@ -183,7 +183,7 @@ def _update(state: TrainingState, pairs: list[SeedPair], morphs: list[SeedPair],
     torch.nn.utils.clip_grad_norm_(state.model.parameters(), MAX_GRADIENT)
     state.optimizer.step()
     state.schedule.step()
-    state.ema.step(state.model.parameters())
+    state.ema.step(state.trained.values())
     state.update += 1
     return loss.item()
 

@@ -26,7 +26,7 @@ def train(state: TrainingState, until: int) -> TrainingState:
         loss.backward()
         state.optimizer.step()
         state.schedule.step()
-        state.ema.step(state.model.parameters())
+        state.ema.step(state.trained.values())
         state.update += 1
     return state
 

@@ -11,7 +11,6 @@ from dda.config import check, register_configs
 from dda.faces.prepare import PreparedFace
 from dda.images import to_tensor
 from dda.training.train import main
-from tests.models.conftest import tiny_sd  # noqa: F401
 
 SIZE = 64
 WHOLE_UPDATES = 250
@@ -19,7 +18,7 @@ WHOLE_UPDATES = 250
 
 @pytest.fixture(scope="session")
 def trained_sd(
-    tiny_sd: Path,  # noqa: F811
+    tiny_sd: Path,
     portraits: list[PreparedFace],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:

@@ -1,20 +1,19 @@
+"""Stable Diffusion small enough for a test."""
+
 import json
 import string
 from pathlib import Path
 
-import pytest
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 
-@pytest.fixture(scope="session")
-def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_tiny_sd(root: Path) -> Path:
     """Stable Diffusion 1 of random weights, saved by diffusers: the real classes, 8 pixels to a latent, one layer.
 
-    It spells prompts letter by letter. Not to be changed.
+    It spells prompts letter by letter.
     """
-    root = tmp_path_factory.mktemp("tiny_sd")
     tokenizer = _tokenizer(root / "spelling")
     torch.manual_seed(0)
     text_encoder = CLIPTextModel(

@@ -1,0 +1,74 @@
+"""Evaluations side by side: what a multirun of run_eval.py ends with."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dda.comparison import TABLE_NAME
+from dda.evaluate import METRICS_NAME
+from dda.metrics.labels import digits, label, number
+from dda.pairs.writer import write_atomically
+
+# What is printed, of the measures that were taken; the file has them all.
+_SHOWN = ("strength", "leakage", "background_error", "misplacement", "detail_kept", "ssim", "oracle_psnr_face")
+_LEVELS = {"bad": "bold red", "warn": "yellow"}
+
+
+def compare(evaluations: Sequence[Path], folder: Path) -> None:
+    """Print the main numbers of finished evaluations, and write all of them to sweep_summary.csv in `folder`."""
+    results = {path.name: json.loads((path / METRICS_NAME).read_text(encoding="utf-8")) for path in evaluations}
+    write_atomically(folder / TABLE_NAME, summary_csv(results))
+    console = Console()
+    console.print(summary_table(results))
+    for name, result in results.items():
+        for verdict in result["verdicts"]:
+            if verdict["level"] in _LEVELS:
+                console.print(Text(f"{name}: {verdict['text']}", _LEVELS[verdict["level"]]), soft_wrap=True)
+    console.print(Text(f"Table in  {os.path.relpath(folder / TABLE_NAME)}"), soft_wrap=True)
+
+
+def summary_csv(results: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """One line an evaluation (what metrics.json holds, by name): the means of its measures, with six digits."""
+    means = {name: _means(result) for name, result in results.items()}
+    measures = list(dict.fromkeys(measure for row in means.values() for measure in row))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["evaluation", "pairs_root", "ok", "rejected", *measures])
+    for name, result in results.items():
+        numbers = ["" if (value := means[name].get(measure)) is None else f"{value:.6g}" for measure in measures]
+        writer.writerow([name, result["pairs_root"], result["pairs"]["ok"], result["pairs"]["rejected"], *numbers])
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The main ones of the same numbers as rich prints them, a row an evaluation."""
+    means = {name: _means(result) for name, result in results.items()}
+    shown = [measure for measure in _SHOWN if any(row.get(measure) is not None for row in means.values())]
+    columns = [_column([row.get(measure) for row in means.values()]) for measure in shown]
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("evaluation", style="bold", overflow="fold")
+    for heading in ("pairs", *map(label, shown)):
+        table.add_column(heading, justify="right", overflow="fold")
+    for (name, result), *cells in zip(results.items(), *columns, strict=True):
+        table.add_row(Text(name), str(result["pairs"]["ok"]), *cells)
+    return table
+
+
+def _column(values: Sequence[float | None]) -> list[str]:
+    decimals = digits([value for value in values if value is not None], "")
+    return ["" if value is None else number(value, decimals) for value in values]
+
+
+def _means(result: Mapping[str, Any]) -> dict[str, float | None]:
+    """Means over the pairs, and numbers of the set; None where a measure does not apply."""
+    pairs = {name: statistic["mean"] for name, statistic in result["overall"].items()}
+    oracle = {f"oracle_{name}": statistic["mean"] for name, statistic in result["against_oracle"].items()}
+    return pairs | oracle | result["set_values"]

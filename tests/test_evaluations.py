@@ -1,0 +1,72 @@
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dda.evaluations import compare
+from dda.metrics.metric import Column
+from dda.metrics.result import Result, Statistic, metrics_json
+from dda.metrics.verdict import Verdict
+
+
+def write_evaluation(folder: Path, **parts: Any) -> Path:
+    names = ("overall", "baseline", "against_oracle", "untouched_against_oracle", "by_style", "oracle_by_style")
+    empty: dict[str, Any] = {name: {} for name in (*names, "set_values", "set_columns", "missing", "best_worst")}
+    empty |= {"columns": {"ssim": Column("ssim", "", -1, 1, "none", "Similarity.")}, "oracle_columns": {}, "pairs": []}
+    result = Result(folder.name, "root", None, "2026-11-22T00:00:00+00:00", **(empty | {"verdicts": []} | parts))
+    folder.mkdir()
+    (folder / "metrics.json").write_bytes(metrics_json(result))
+    return folder
+
+
+def mean(value: float) -> Statistic:
+    return Statistic(value, math.nan, math.nan, math.nan, 1)
+
+
+def read_csv(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_every_number_is_in_the_file_and_the_main_ones_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = Verdict("bad", "There is no makeup in these pairs.")
+    folders = [
+        write_evaluation(
+            tmp_path / "one", overall={"ssim": mean(0.5), "strength": mean(3)}, against_oracle={"psnr_face": mean(36)}
+        ),
+        write_evaluation(
+            tmp_path / "two", overall={"ssim": mean(math.nan)}, set_values={"fid": 10.25},
+            verdicts=[bad, Verdict("good", "Fine.")],
+        ),
+    ]  # fmt: skip
+    compare(folders, tmp_path)
+    one, two = read_csv(tmp_path / "sweep_summary.csv")
+    assert one == {
+        "evaluation": "one", "pairs_root": "root", "ok": "0", "rejected": "0",
+        "ssim": "0.5", "strength": "3", "oracle_psnr_face": "36", "fid": "",
+    }  # fmt: skip
+    assert (two["ssim"], two["strength"], two["fid"]) == ("", "", "10.25")
+    printed = capsys.readouterr().out
+    assert "0.500" in printed and "10.25" not in printed
+    assert "two: There is no makeup in these pairs." in printed and "Fine." not in printed
+
+
+def test_a_multirun_of_evaluations_is_compared(
+    undisturbed: Path, run_here: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An evaluation that failed is told, and older ones in the same folder are left out."""
+    (tmp_path / "eval").mkdir()
+    write_evaluation(tmp_path / "eval" / "older")
+    with pytest.raises(SystemExit, match="job empty failed"):
+        run_here(
+            "run_eval.py", "-m", f"run={tmp_path / 'empty'},{undisturbed}", "metrics=[ssim]", "num_samples=2",
+            f"paths.outputs={tmp_path}", "device=cpu", "++hydra.callbacks.sweep._target_=dda.sweep.EvaluationSummary",
+        )  # fmt: skip
+    (row,) = read_csv(tmp_path / "eval" / "sweep_summary.csv")
+    assert (row["evaluation"], row["ok"]) == ("run", "2") and 0 < float(row["ssim"]) < 1
+    assert "Table in" in capsys.readouterr().out
