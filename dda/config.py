@@ -264,6 +264,8 @@ def _check_latent(cfg: Any) -> None:
             raise UserError(f"model.{key}={value}: model=compact has no such setting; it belongs to model=sd15")
         if cfg.model.name == "sd15" and value is None and key in LATENT:
             raise UserError(f"model.{key}: must be given for model=sd15; conf/model/sd15.yaml has its usual value")
+    if cfg.model.name == "compact" and OmegaConf.select(cfg, "train.precision") == "fp16":
+        raise UserError("train.precision=fp16: model=compact trains in auto, fp32 or bf16")
 
 
 def _check_amplify(cfg: Any) -> None:
@@ -313,7 +315,8 @@ def _check_launch(cfg: Any) -> None:
         raise UserError("launch=local: is for one run at a time; leave out -m, or launch=local")
     if launch == "slurm" and HydraConfig.initialized() and not sweeping:
         raise UserError(
-            "launch=slurm: each shard is a job of a multirun; write -m 'shard.index=range(16)' shard.count=16 run_name=NAME"
+            "launch=slurm: each shard is a job of a multirun; "
+            "write -m 'shard.index=range(16)' shard.count=16 run_name=NAME"
         )
     if cfg.device.startswith("cuda:") and (launch == "local" or cfg.engine.name == "ray"):
         raise UserError(

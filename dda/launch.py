@@ -52,7 +52,7 @@ def launch_processes(cfg: Any, run: Run, quota: int) -> None:
             for index in range(count):
                 environment = _environment(index, count, gpus)
                 processes.append(_Process(_command(run.name, index, count), environment, index, run.folder, count))
-            while any([process.running() for process in processes]):
+            while [process for process in processes if process.running()]:  # all are looked at: any may have failed
                 progress.update(task, completed=sum(process.pairs_done() for process in processes))
                 time.sleep(0.2)
         finally:

@@ -21,6 +21,16 @@ from dda.metrics.verdict import verdicts
 ENDS = 4
 """How many pairs are named at each end of a column."""
 
+RAW_LEAKAGE = Column(
+    name="raw_leakage",
+    unit="",
+    low=0,
+    high=1,
+    better="lower",
+    about="Share of what the model wanted to paint outside the style's regions, noted by the amplifier before the "
+    "masks stopped it: leakage that the finished pair hides; only runs of run_amplify.py have it.",
+)
+
 SetNumbers = dict[str, tuple[Column, float]]
 
 
@@ -46,32 +56,43 @@ def summarise(
     def statistics(part: str, of: Sequence[PairResult], columns: Mapping[str, Column]) -> dict[str, Statistic]:
         return {name: _statistic(part, name, of, seed) for name in columns}
 
-    numbers, missing = _set_numbers(measured, suite, seed)
+    columns = suite.columns | _noted_columns(ok, suite)
+    numbers, missing = _set_numbers(measured, columns, suite, seed)
     result = Result(
         title=title,
         pairs_root=pairs_root,
         oracle_root=oracle_root,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        columns=suite.columns,
+        columns=columns,
         oracle_columns=oracle_columns,
         pairs=pairs,
-        overall=statistics("values", ok, suite.columns),
-        baseline=statistics("baseline", ok, suite.columns),
+        overall=statistics("values", ok, columns),
+        baseline=statistics("baseline", ok, columns),
         against_oracle=statistics("against_oracle", with_oracle, oracle_columns),
         untouched_against_oracle=statistics("untouched_against_oracle", with_oracle, oracle_columns),
-        by_style={style: statistics("values", of, suite.columns) for style, of in by_style.items()},
+        by_style={style: statistics("values", of, columns) for style, of in by_style.items()},
         oracle_by_style={style: statistics("against_oracle", of, oracle_columns) for style, of in by_style.items()},
         set_values={name: value for name, (_, value) in numbers.items()},
         set_columns={name: column for name, (column, _) in numbers.items()},
         missing=suite.missing | missing,
         verdicts=[],
-        best_worst=_ends(ok, "values", suite.columns) | _ends(with_oracle, "against_oracle", oracle_columns, "oracle_"),
+        best_worst=_ends(ok, "values", columns) | _ends(with_oracle, "against_oracle", oracle_columns, "oracle_"),
     )
     if oracle_root is not None and len(with_oracle) < len(ok):
         lacking = len(ok) - len(with_oracle)
         result.missing["oracle"] = f"{lacking} of {len(ok)} pairs have no picture of their name in {oracle_root}"
     result.verdicts = verdicts(result)
     return result
+
+
+def _noted_columns(pairs: Sequence[PairResult], suite: Suite) -> dict[str, Column]:
+    """What the amplifier noted of its pairs, taken among their values."""
+    if not suite.measures("leakage") or not any("leakage" in pair.made for pair in pairs):
+        return {}
+    for pair in pairs:
+        pair.values[RAW_LEAKAGE.name] = pair.made.get("leakage", math.nan)
+        pair.baseline[RAW_LEAKAGE.name] = math.nan
+    return {RAW_LEAKAGE.name: RAW_LEAKAGE}
 
 
 def _statistic(part: str, name: str, pairs: Sequence[PairResult], seed: int) -> Statistic:
@@ -82,7 +103,9 @@ def _statistic(part: str, name: str, pairs: Sequence[PairResult], seed: int) -> 
 # --- Numbers of the set -----------------------------------------------------------------------------------
 
 
-def _set_numbers(measured: Sequence[Measurement], suite: Suite, seed: int) -> tuple[SetNumbers, dict[str, str]]:
+def _set_numbers(
+    measured: Sequence[Measurement], columns: Mapping[str, Column], suite: Suite, seed: int
+) -> tuple[SetNumbers, dict[str, str]]:
     """The set's numbers by name, and why some that were asked for have no meaning here."""
     numbers: SetNumbers = {}
     missing: dict[str, str] = {}
@@ -96,7 +119,7 @@ def _set_numbers(measured: Sequence[Measurement], suite: Suite, seed: int) -> tu
         if not known:
             missing[name] = _WANTED[name]
     if suite.measures("skin_tone"):
-        numbers |= _tone_gaps([m.pair for m in measured], suite)
+        numbers |= _tone_gaps([m.pair for m in measured], columns, suite.oracle_columns)
     for name, column, distance in (("fid", fid.COLUMN, fid.fid), ("kid", kid.COLUMN, lambda a, b: kid.kid(a, b, seed))):
         if not suite.measures(name):
             continue
@@ -131,12 +154,14 @@ def _changes(styled: Sequence[Measurement]) -> tuple[np.ndarray, list[str], list
     return changes, [m.pair.style for m in styled], [m.pair.face for m in styled]
 
 
-def _tone_gaps(pairs: Sequence[PairResult], suite: Suite) -> SetNumbers:
+def _tone_gaps(
+    pairs: Sequence[PairResult], columns: Mapping[str, Column], oracle_columns: Mapping[str, Column]
+) -> SetNumbers:
     """How each metric that has a good end or a band depends on the skin tone of the source."""
     numbers: SetNumbers = {}
     ita = np.array([pair.values["skin_tone"] for pair in pairs], float)
-    judged = [("values", "", column) for column in suite.columns.values() if column.better not in ("none", "zero")]
-    judged += [("against_oracle", "oracle_", column) for column in suite.oracle_columns.values()]
+    judged = [("values", "", column) for column in columns.values() if column.better not in ("none", "zero")]
+    judged += [("against_oracle", "oracle_", column) for column in oracle_columns.values()]
     for part, prefix, column in judged:
         values = np.array([getattr(pair, part).get(column.name, math.nan) for pair in pairs], float)
         found = tone_gap(values, ita)

@@ -25,7 +25,8 @@ from dda.pairs.journal import STATUSES, PairRow, find_journals, read_journal
 # In the record that Hydra keeps of a start: why the job failed, one line.
 FAILURE = "failure.txt"
 
-_EACH_SHARD = ("shard.index",)  # differs between processes of one job
+# How a job is shared out among processes, which changes nothing that it makes.
+_PROCESSES = ("shard.index", "shard.count", "run_name", "launch", "launch.processes")
 _MEANS = ("makeup_change", "leakage", "mask_share")
 
 
@@ -136,7 +137,7 @@ def read_jobs(sweep: Path) -> list[Job]:
     if not folders:
         raise UserError(f"{sweep}: no jobs here: give the folder of a sweep (-m) of run_amplify.py")
     starts = [_Start(_starts(folder)[-1]) for folder in folders]
-    given = [key for key in dict.fromkeys(key for start in starts for key in start.overrides) if key not in _EACH_SHARD]
+    given = [key for key in dict.fromkeys(key for start in starts for key in start.overrides) if key not in _PROCESSES]
     values = {key: [start.value(key) for start in starts] for key in given}
     differing = {key: column for key, column in values.items() if len(set(column)) > 1}
     short = {key: _shortened(column) for key, column in differing.items()}

@@ -106,6 +106,12 @@ def test_what_does_not_go_together_is_refused(overrides: list[str], said: str) -
     assert "\n" not in str(error.value)
 
 
+def test_the_compact_model_does_not_train_in_half_precision(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.precision=fp16: model=compact"):
+        check(load("train", f"data.root={tmp_path}", "train.precision=fp16"))
+    check(load("train", f"data.root={tmp_path}", "train.precision=fp16", "model=sd15"))
+
+
 def test_a_missing_folder_of_pairs_is_asked_for() -> None:
     with pytest.raises(UserError, match=r"data\.root: must be given"):
         check(load("train"))

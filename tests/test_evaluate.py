@@ -108,6 +108,7 @@ def test_a_folder_of_pairs_is_measured_and_told_in_files(
     assert found["overall"]["leakage"]["mean"] < 0.05
     assert found["by_style"]["Red lip"]["strength_lips"]["mean"] > 5
     assert found["by_style"]["Smoke"]["strength_lips"]["mean"] < 0.5
+    assert found["by_style"]["Red lip"]["raw_leakage"]["mean"] == 0.125  # what the run itself noted
     assert found["baseline"]["strength"]["mean"] == 0
     assert found["set_values"]["separability"] == 1.0
     assert found["set_values"]["consistency Red lip"] > 0.5

@@ -63,14 +63,23 @@ def test_a_machine_makes_a_run_with_several_processes(
     assert "8/8" in ended.stdout
 
 
-def test_a_process_that_fails_ends_the_run_in_one_line(
+def test_a_process_that_fails_ends_the_others(
     settings: list[str], tmp_path: Path, run_here: RunHere, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "checkpoint").mkdir()
-    broken = [f"model.checkpoint={tmp_path}/checkpoint", f"paths.outputs={tmp_path}", "run_name=run"]
-    with pytest.raises(SystemExit, match=r"dda: launch=local: shard \d of 2 ended with code 1, the lines that begin"):
-        run_here("run_amplify.py", *settings, *broken, "launch=local", "launch.processes=2")
-    assert "] dda: model.checkpoint=" in capfd.readouterr().err
+    run = tmp_path / "amplify" / "run"
+    run.mkdir(parents=True)
+    (run / "journal-1of2.jsonl").write_text("damaged\n")
+    with pytest.raises(SystemExit, match=r"dda: launch=local: shard 1 of 2 ended with code 1, the lines that begin"):
+        run_here(
+            "run_amplify.py",
+            *settings,
+            f"paths.outputs={tmp_path}",
+            "run_name=run",
+            "launch=local",
+            "launch.processes=2",
+        )
+    assert "[1] dda: " in capfd.readouterr().err
+    assert list(children(os.getpid())) == []
 
 
 def test_an_interrupted_run_leaves_no_process_behind_and_goes_on(
@@ -143,7 +152,7 @@ def test_jobs_of_submitit_make_one_run(
 
 def test_slurm_needs_a_multirun(tmp_path: Path, run_here: RunHere) -> None:
     needs_submitit()
-    with pytest.raises(SystemExit, match="launch=slurm: each shard is a job of a multirun; write -m 'shard.index="):
+    with pytest.raises(SystemExit, match=r"launch=slurm: each shard is a job of a multirun; write -m 'shard\.index="):
         run_here("run_amplify.py", "launch=slurm", f"paths.outputs={tmp_path}")
 
 

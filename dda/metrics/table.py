@@ -26,8 +26,9 @@ def result_table(result: Result) -> Group:
 
 
 def _numbers(result: Result) -> Table:
-    title = f"{result.title}: {len(result.measured)} pairs"
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    count = len(result.measured)
+    title = Text(f"{result.title}: {count} pair{'s' * (count != 1)}", style="bold")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("Measure", overflow="fold")
     for heading in ("Target", "95 % of\nthe mean", "Untouched\nsource", "Light less\ndark skin"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -1,5 +1,6 @@
 """The base model: Stable Diffusion's components, from a folder, the Hugging Face cache or the hub."""
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,8 @@ def load_stable_diffusion(pretrained: str) -> StableDiffusion:
         scheduler, _ = DDIMScheduler.load_config(folder / "scheduler", return_unused_kwargs=True)
     except Exception as error:  # a damaged JSON file raises nearly anything
         raise UserError(f"model.pretrained={pretrained}: a file of it is damaged: {first_line(error)}") from error
-    disable_progress_bar()  # a bar of their own for each network
+    disable_progress_bar()  # a bar for each network, and a note for each cast, say nothing to the user
+    logging.getLogger("diffusers.models.modeling_utils").setLevel(logging.ERROR)
     model = StableDiffusion(
         unet=_load(UNet2DConditionModel, pretrained, folder / "unet"),
         vae=_load(AutoencoderKL, pretrained, folder / "vae"),
