@@ -210,15 +210,16 @@ class Amplification:
 def leakage(makeup: torch.Tensor, masks: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:
     """Share of a makeup residual that lies outside all regions it is wanted in, in [0, 1], (N,).
 
-    Taken before the masks stop it: what the model wanted to paint where no makeup belongs. 0 for an empty residual.
+    Taken before the masks stop it: what the model wanted to paint where no makeup belongs. 0 where nothing is painted at all.
 
     Args:
         makeup: R_m (N, 3, H, W).
         masks: M_r (N, 4, H, W).
         gains: k_r (N, 4); a region with gain 0 is none of the style's.
     """
-    change = makeup.abs().sum(1)
-    wanted = (masks * (gains > 0)[..., None, None]).sum(1) > 0
+    worn = gains > 0
+    change = makeup.abs().sum(1) * worn.any(1)[:, None, None]
+    wanted = (masks * worn[..., None, None]).sum(1) > 0
     return (change * ~wanted).sum((1, 2)) / change.sum((1, 2)).clamp_min(torch.finfo(change.dtype).tiny)
 
 

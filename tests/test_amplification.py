@@ -280,6 +280,7 @@ def test_leakage_is_the_share_of_the_residual_outside_the_regions_of_the_style()
     without_lips = torch.tensor([[1.0, 0.0, 1.0, 1.0]])
     assert leakage(makeup, masks, without_lips).item() == pytest.approx(0.4)
     assert leakage(torch.zeros_like(makeup), masks, torch.ones(1, 4)).item() == 0
+    assert leakage(makeup, masks, torch.zeros(1, 4)).item() == 0
 
 
 def test_a_row_tells_the_leakage_of_its_pair(amplify: Amplify) -> None:

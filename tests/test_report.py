@@ -257,3 +257,11 @@ def test_nothing_to_compare_is_an_error() -> None:
         comparison({"": []}, {"0": "a"})
     with pytest.raises(ValueError, match="one face and one job"):
         comparison({"": [make_jobs_row(0, ["0"])]}, {})
+
+
+def test_a_picture_that_is_not_square_keeps_its_shape() -> None:
+    tall = np.zeros((128, 64, 3), np.uint8)
+    figure = samples_visualization([GridRow(tall, {"Natural makeup": tall})])
+    black = (figure == 0).all(-1)
+    tile = np.flatnonzero(black.sum(1) > 200)  # rows of the tiles
+    assert black[tile].any(0).sum() * 2 == pytest.approx(2 * len(tile), abs=8)

@@ -31,7 +31,7 @@ FALSE_STARTS = 4
 """Actors in a row that may die while they load, as when their machines are taken away; one more is no accident."""
 
 STALLED = 7200.0
-"""Seconds without a finished block after which the pool is given up: a block that kills its actors is tried for ever."""
+"""Seconds without a finished block until the pool is given up: a block that kills its actors comes back for ever."""
 
 Block = list[PlannedPair]
 
