@@ -210,7 +210,7 @@ class Amplification:
 def leakage(makeup: torch.Tensor, masks: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:
     """Share of a makeup residual that lies outside all regions it is wanted in, in [0, 1], (N,).
 
-    Taken before the masks stop it: what the model wanted to paint where no makeup belongs. 0 where nothing is painted at all.
+    Taken before the masks stop it: what the model wanted to paint where no makeup belongs. 0 where nothing is painted.
 
     Args:
         makeup: R_m (N, 3, H, W).
