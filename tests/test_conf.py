@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from dda.commandline import GROUPS, PATHS, TEXTS
-from dda.config import AmplifyConfig, TrainConfig, check, register_configs
+from dda.config import AmplifyConfig, EvalConfig, TrainConfig, check, register_configs
 
 CONF = Path(__file__).parents[1] / "conf"
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
@@ -73,7 +73,7 @@ def test_training_must_be_told_its_pairs() -> None:
 
 def test_the_command_line_knows_the_groups_and_texts_of_the_configuration() -> None:
     assert {group for group, _ in OPTIONS} == GROUPS
-    assert leaves(AmplifyConfig) | leaves(TrainConfig) >= PATHS | TEXTS
+    assert leaves(AmplifyConfig) | leaves(TrainConfig) | leaves(EvalConfig) >= PATHS | TEXTS
 
 
 def leaves(schema: Any, prefix: str = "") -> set[str]:
