@@ -21,6 +21,7 @@ from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import pair_name
 from dda.seeds import pair_noise
 from dda.styles import REGIONS, Style
+from dda.timing import StageTimes
 
 _LOG = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Amplification:
         batch_size: faces, and pairs, in one pass of the model.
         seed: root seed of the noise.
         workers: threads that prepare.
+        times: takes the seconds of the model's passes, as stage "model".
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Amplification:
         batch_size: int,
         seed: int,
         workers: int,
+        times: StageTimes | None = None,
     ) -> None:
         self.pairs = pairs
         self.wanted = wanted
@@ -106,6 +109,7 @@ class Amplification:
         self.batch_size = batch_size
         self.seed = seed
         self.workers = workers
+        self.times = times or StageTimes()
 
     def __len__(self) -> int:
         return len(self.pairs) if self.wanted is None else self.wanted
@@ -189,20 +193,24 @@ class Amplification:
         faces = _padded(list(places.values()), self.batch_size)
         order = {key: index for index, key in enumerate(places)}
         device = self.amplifier.device
-        source = torch.stack([to_tensor(face.source) for face in faces]).to(device)
-        masks = torch.stack([torch.from_numpy(face.regions.masks) for face in faces]).to(device)
         shape = self.amplifier.noise_shape
-        noise = torch.stack([pair_noise(shape, self.seed, face.content_hash, attempt=0) for face in faces]).to(device)
-        shared = self.amplifier.share(source, masks, [face.regions.face for face in faces], noise)
+        with self.times.measure("model"):
+            source = torch.stack([to_tensor(face.source) for face in faces]).to(device)
+            masks = torch.stack([torch.from_numpy(face.regions.masks) for face in faces]).to(device)
+            noises = [pair_noise(shape, self.seed, face.content_hash, attempt=0) for face in faces]
+            shared = self.amplifier.share(
+                source, masks, [face.regions.face for face in faces], torch.stack(noises).to(device)
+            )
         for begin in range(0, len(jobs), self.batch_size):
             chunk = jobs[begin : begin + self.batch_size]
             padded = _padded(chunk, self.batch_size)
             members = [order[id(job.face)] for job in padded]
             styles = [self.styles[job.pair.style] for job in padded]
-            residuals = self.amplifier.residuals(shared, members, styles)
-            gains = torch.stack([self.strength.gains(style) for style in styles]).to(device) * self.amplifier.gains()
-            targets = compose(source[members], masks[members], residuals, gains, self.strength.detail).cpu()
-            leaks = leakage(residuals.makeup, masks[members], gains).cpu()
+            with self.times.measure("model"):  # up to .cpu(), which waits for the device
+                residuals = self.amplifier.residuals(shared, members, styles)
+                gains = torch.stack([self.strength.gains(style) for style in styles]).to(device) * self.amplifier.gains()
+                targets = compose(source[members], masks[members], residuals, gains, self.strength.detail).cpu()
+                leaks = leakage(residuals.makeup, masks[members], gains).cpu()
             for job, target, leak in zip(chunk, targets, leaks, strict=False):
                 yield _outcome(job, to_uint8(target), {"leakage": float(leak), "batch_size": float(self.batch_size)})
 

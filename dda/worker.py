@@ -19,6 +19,7 @@ from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import PairWriter
 from dda.styles import REGIONS, resolve_styles
+from dda.timing import StageTimes
 
 
 class Worker:
@@ -29,6 +30,9 @@ class Worker:
         run_dir: the run's folder, which the pictures go to.
         tag: marks the half-written files of this worker (`PairWriter`).
 
+    Attributes:
+        times: seconds in the stages "prepare", "model" and "write".
+
     Raises:
         UserError: weights, parser or pictures that are missing or do not fit.
     """
@@ -38,15 +42,18 @@ class Worker:
         parser = open_parser(cfg.parser, device)
         self._batch_size, self._threads = cfg.batch_size, cfg.batch.workers
         self._run_dir, self._tag = run_dir, tag
+        self.times = StageTimes()
+        prepare_source = functools.partial(prepare, open_dataset(cfg.dataset), parser=parser, faces=cfg.faces)
         self._amplification = functools.partial(
             Amplification,
-            prepare=functools.partial(prepare, open_dataset(cfg.dataset), parser=parser, faces=cfg.faces),
+            prepare=self.times.measure("prepare")(prepare_source),
             amplifier=open_amplifier(cfg.model, device),
             styles={style.name: style for style in resolve_styles(cfg.style_set, known_styles(cfg.model))},
             strength=Strength(cfg.strength.makeup, cfg.strength.detail, {r: cfg.strength[r] for r in REGIONS}),
             batch_size=cfg.batch_size,
             seed=cfg.seed,
             workers=cfg.batch.workers,
+            times=self.times,
         )
 
     def make(self, pairs: Sequence[PlannedPair], wanted: int | None) -> Iterator[list[PairRow]]:
@@ -64,12 +71,13 @@ class Worker:
 
     def _written(self, outcomes: Iterable[Outcome], writer: PairWriter) -> Iterator[list[PairRow]]:
         """Writing runs beside the model; rows come place by place."""
+        write = self.times.measure("write")(_write)
         with ThreadPoolExecutor(self._threads, thread_name_prefix="write") as pool:
             waiting: deque[tuple[list[Outcome], list[Future[PairRow]]]] = deque()
             ready: list[PairRow] = []
             for _, group in itertools.groupby(outcomes, key=lambda outcome: outcome.place):
                 place = list(group)
-                waiting.append((place, [pool.submit(_write, writer, outcome) for outcome in place]))
+                waiting.append((place, [pool.submit(write, writer, outcome) for outcome in place]))
                 while len(waiting) > 2 * self._batch_size:
                     ready += [future.result() for future in waiting.popleft()[1]]
                 if len(ready) >= self._batch_size:

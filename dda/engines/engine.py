@@ -7,11 +7,18 @@ from typing import Any, Protocol
 from dda.mistakes import UserError
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
+from dda.timing import StageTimes
 from dda.worker import Worker
 
 
 class Engine(Protocol):
-    """Makes pairs of one run. The journal stays with the process that asks."""
+    """Makes pairs of one run. The journal stays with the process that asks.
+
+    Attributes:
+        times: seconds in the stages "prepare", "model" and "write", of all threads and machines together.
+    """
+
+    times: StageTimes
 
     def make(self, pairs: Sequence[PlannedPair], wanted: int | None) -> Iterator[list[PairRow]]:
         """Rows of pairs tried, their pictures on the disk, the rows of a place together.

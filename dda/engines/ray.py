@@ -22,6 +22,7 @@ from dda.mistakes import UserError, first_line
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import remove_unfinished
+from dda.timing import StageTimes
 from dda.worker import Worker
 
 MOST_BATCHES = 8
@@ -53,6 +54,7 @@ class RayEngine:
     def __init__(self, cfg: Any, run_dir: Path) -> None:
         self._cfg = _for_actors(cfg)
         self._run_dir = run_dir.absolute()
+        self.times = StageTimes()
         _connect(cfg.engine.address)
 
     def make(self, pairs: Sequence[PlannedPair], wanted: int | None) -> Iterator[list[PairRow]]:
@@ -66,7 +68,9 @@ class RayEngine:
             for result in self._made(blocks).iter_batches(batch_size=1, prefetch_batches=0):
                 if mistake := result["mistake"][0]:
                     raise UserError(mistake)
-                yield pickle.loads(result["rows"][0])
+                rows, seconds = pickle.loads(result["made"][0])
+                self.times.add(seconds)
+                yield rows
         except (RayActorError, ExecutionTimeoutError) as error:
             raise UserError(
                 f"engine=ray: the pool failed again and again ({first_line(error)}); look for the memory of its "
@@ -115,12 +119,14 @@ class _Actor:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         rows: list[PairRow] = []
+        seconds: dict[str, float] = {}
         if not self._mistake:
             try:
                 rows = list(itertools.chain.from_iterable(self._worker.make(pickle.loads(batch["block"][0]), None)))
+                seconds = self._worker.times.take()
             except UserError as error:
                 self._mistake = str(error)
-        return {"rows": [pickle.dumps(rows)], "mistake": [self._mistake]}
+        return {"made": [pickle.dumps((rows, seconds))], "mistake": [self._mistake]}
 
 
 def _connect(address: str) -> None:

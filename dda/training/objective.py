@@ -3,12 +3,19 @@
 import torch
 
 from dda.models.compact import RESIDUAL_SCALE, CompactResidualModel, make_scheduler
+from dda.styles import REGIONS
 
 PURE_NOISE = 0.5
 """Share of samples noised to the last timestep, where a few-step sampler spends its first and largest step."""
 
+IMPORTANCE = {"eyes": 6.0, "lips": 3.0, "skin": 1.0, "brows": 3.0}
+"""Weight of an error in each region: eyes are 4 % of a crop, and are what tells smokey eyes from none."""
+
 RAW = 0.3
 """Weight of the residual as the network gives it, beside the composed one."""
+
+OUTSIDE = 2.0
+"""The same where no mask reaches: nothing may leak there, although composition would hide it."""
 
 SQUARED = 3.0
 """Weight of the squared error beside the absolute one."""
@@ -25,7 +32,8 @@ def residual_loss(
 ) -> torch.Tensor:
     """Mean error of the denoised residual R of r = target - source, both composed and raw.
 
-    e(sum_r k_r M_r R - M r) + RAW * e(R - r), with e(x) = mean |x| + SQUARED * mean x^2 of the scaled residual.
+    e(sum_r k_r M_r R - M r, w) + e(R - r, v) with e(x, w) = mean w (|x| + SQUARED x^2) of the scaled residual,
+    w = 1 + sum_r (IMPORTANCE_r - 1) M_r, and v = RAW w where M > 0, OUTSIDE elsewhere.
 
     Args:
         model: predicts the clean scaled residual.
@@ -44,8 +52,11 @@ def residual_loss(
         prediction = model(noisy, timesteps, source, masks, style_ids)
     prediction = prediction.float()
     strength = torch.einsum("nrhw,r->nhw", masks, model.gains())[:, None]
-    composed = strength * prediction - masks.sum(1, keepdim=True) * residual
-    return _error(composed) + RAW * _error(prediction - residual)
+    total = masks.sum(1, keepdim=True)
+    composed = strength * prediction - total * residual
+    extra = torch.tensor([IMPORTANCE[region] - 1 for region in REGIONS], device=masks.device)
+    weight = 1 + torch.einsum("nrhw,r->nhw", masks, extra)[:, None]
+    return _error(composed, weight) + _error(prediction - residual, torch.where(total > 0, RAW * weight, OUTSIDE))
 
 
 def _draw_timesteps(count: int, last: int, generator: torch.Generator) -> torch.Tensor:
@@ -53,5 +64,5 @@ def _draw_timesteps(count: int, last: int, generator: torch.Generator) -> torch.
     return torch.where(torch.rand(count, generator=generator) < PURE_NOISE, last - 1, uniform)
 
 
-def _error(difference: torch.Tensor) -> torch.Tensor:
-    return difference.abs().mean() + SQUARED * difference.square().mean()
+def _error(difference: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return (weight * (difference.abs() + SQUARED * difference.square())).mean()
