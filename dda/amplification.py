@@ -208,7 +208,9 @@ class Amplification:
             styles = [self.styles[job.pair.style] for job in padded]
             with self.times.measure("model"):  # up to .cpu(), which waits for the device
                 residuals = self.amplifier.residuals(shared, members, styles)
-                gains = torch.stack([self.strength.gains(style) for style in styles]).to(device) * self.amplifier.gains()
+                gains = (
+                    torch.stack([self.strength.gains(style) for style in styles]).to(device) * self.amplifier.gains()
+                )
                 targets = compose(source[members], masks[members], residuals, gains, self.strength.detail).cpu()
                 leaks = leakage(residuals.makeup, masks[members], gains).cpu()
             for job, target, leak in zip(chunk, targets, leaks, strict=False):
@@ -218,7 +220,8 @@ class Amplification:
 def leakage(makeup: torch.Tensor, masks: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:
     """Share of a makeup residual that lies outside all regions it is wanted in, in [0, 1], (N,).
 
-    Taken before the masks stop it: what the model wanted to paint where no makeup belongs. 0 where nothing is painted.
+    Taken before the masks stop it: what the model wanted to paint where no makeup belongs. Counted in
+    whole grey levels, since less than half of one shows in no picture. 0 where nothing is painted.
 
     Args:
         makeup: R_m (N, 3, H, W).
@@ -226,7 +229,7 @@ def leakage(makeup: torch.Tensor, masks: torch.Tensor, gains: torch.Tensor) -> t
         gains: k_r (N, 4); a region with gain 0 is none of the style's.
     """
     worn = gains > 0
-    change = makeup.abs().sum(1) * worn.any(1)[:, None, None]
+    change = (255 * makeup).round().abs().sum(1) * worn.any(1)[:, None, None]
     wanted = (masks * worn[..., None, None]).sum(1) > 0
     return (change * ~wanted).sum((1, 2)) / change.sum((1, 2)).clamp_min(torch.finfo(change.dtype).tiny)
 

@@ -1,6 +1,12 @@
-"""Memory: how the allocator treats the large arrays that every batch makes and frees."""
+"""Memory: how much a process takes, and how the allocator treats the large arrays that every batch makes and frees."""
 
 import ctypes
+import resource
+import sys
+
+import torch
+
+GIB = 2**30
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
@@ -15,3 +21,12 @@ def keep_freed_memory() -> None:
     if hasattr(library, "mallopt"):
         library.mallopt(M_MMAP_THRESHOLD, 2**30)
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def peak_memory() -> dict[str, float]:
+    """The most memory that this process has held so far, in GiB: of the machine, and of each GPU that it uses."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peaks = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB}
+    gpus = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
+    used = {f"gpu_{index}": torch.cuda.max_memory_reserved(index) / GIB for index in range(gpus)}
+    return peaks | {name: peak for name, peak in used.items() if peak}

@@ -34,7 +34,7 @@ class StageTimes:
     def add(self, seconds: Mapping[str, float]) -> None:
         """Add what was measured elsewhere."""
         with self._lock:
-            self._seconds.update(seconds)  # type: ignore[arg-type]  # a Counter adds up floats as well
+            self._seconds.update(seconds)
 
     def take(self) -> dict[str, float]:
         """The seconds by stage since the last call."""

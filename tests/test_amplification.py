@@ -270,9 +270,10 @@ def test_memory_too_small_for_one_pair_is_said(amplify: Amplify, tiny: CompactAm
 
 def test_leakage_is_the_share_of_the_residual_outside_the_regions_of_the_style() -> None:
     makeup = torch.zeros(1, 3, 4, 4)
-    makeup[..., 0] = 0.3  # skin
-    makeup[..., 1] = -0.1  # lips
-    makeup[..., 3] = 0.1  # background
+    makeup[..., 0] = 75 / 255  # skin
+    makeup[..., 1] = -25 / 255  # lips
+    makeup[..., 2] = 0.4 / 255  # background, but not seen
+    makeup[..., 3] = 25 / 255  # background
     masks = torch.zeros(1, 4, 4, 4)
     masks[:, REGIONS.index("skin"), :, 0] = 0.01
     masks[:, REGIONS.index("lips"), :, 1] = 1

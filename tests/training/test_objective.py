@@ -3,7 +3,7 @@ import torch
 
 from dda.models.compact import RESIDUAL_SCALE, CompactResidualModel
 from dda.styles import REGIONS
-from dda.training.objective import PURE_NOISE, RAW, SQUARED, _draw_timesteps, residual_loss
+from dda.training.objective import IMPORTANCE, OUTSIDE, PURE_NOISE, RAW, SQUARED, _draw_timesteps, residual_loss
 
 SIZE = 32
 
@@ -55,13 +55,25 @@ def test_no_answer_costs_the_residual_composed_and_raw(batch: tuple[torch.Tensor
     assert loss_of(knows, batch).item() == pytest.approx(composed + RAW * raw, rel=1e-4)
 
 
+@pytest.mark.parametrize("region", REGIONS)
+def test_an_error_weighs_what_its_region_does(region: str, batch: tuple[torch.Tensor, ...]) -> None:
+    knows = _Knows(styles=("A", "B"), channels=(8, 8))
+    knows.answer = torch.zeros(1)
+    source, target, masks, ids = batch
+    moved = torch.zeros_like(masks)
+    moved[:, REGIONS.index(region)] = masks.sum(1)
+    error = RESIDUAL_SCALE * 0.2
+    inside = IMPORTANCE[region] * (error + SQUARED * error**2) / 2
+    assert loss_of(knows, (source, target, moved, ids)).item() == pytest.approx((1 + RAW) * inside, rel=1e-4)
+
+
 def test_a_residual_outside_the_masks_counts_as_raw_alone(batch: tuple[torch.Tensor, ...]) -> None:
     knows = _Knows(styles=("A", "B"), channels=(8, 8))
     knows.answer = torch.zeros(1)
     source, target, masks, ids = batch
     outside = loss_of(knows, (source, target, torch.zeros_like(masks), ids))
     error = RESIDUAL_SCALE * 0.2
-    assert outside.item() == pytest.approx(RAW * (error + SQUARED * error**2) / 2, rel=1e-4)
+    assert outside.item() == pytest.approx(OUTSIDE * (error + SQUARED * error**2) / 2, rel=1e-4)
 
 
 def test_the_gains_are_part_of_what_is_composed(batch: tuple[torch.Tensor, ...]) -> None:
