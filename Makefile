@@ -9,13 +9,16 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help amplify train weights test lint format clean
+.PHONY: help amplify eval train weights test lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 amplify: $(READY) ## Make pairs of the demo faces in five styles (ARGS="batch_size=16 ...")
 	$(RUN) run_amplify.py $(ARGS)
+
+eval: $(READY) ## Say what the newest run's pairs are worth (ARGS="pairs=DIR ...")
+	$(RUN) run_eval.py $(or $(ARGS),run=latest)
 
 train: $(READY) ## Train an amplifier from your pairs (ARGS="data.root=DIR ...")
 	$(RUN) run_train.py $(ARGS)
