@@ -14,6 +14,7 @@ from dda.device import pick_device
 from dda.engines.engine import Engine, open_engine
 from dda.faces.dataset import FaceDataset, open_dataset
 from dda.faces.parser import parser_settings
+from dda.following import Follower
 from dda.launch import launch_processes
 from dda.merge import merge
 from dda.mistakes import UserError
@@ -25,7 +26,7 @@ from dda.progress import pairs_progress
 from dda.report import samples_from_manifest, summary_table
 from dda.settings import claim
 from dda.styles import Style, resolve_styles
-from dda.tracking import Tracker, open_tracker
+from dda.tracking import open_tracker
 
 CONSOLE = Console()
 
@@ -51,14 +52,16 @@ def main(cfg: DictConfig) -> None:
     engine = open_engine(cfg, run.folder)
     claim(run.folder, _settings(cfg, plan, styles))
     journal = Journal(run.folder, cfg.shard.index, cfg.shard.count)
-    with journal, open_tracker(cfg, run.folder, "amplify", run.name) as tracker:
+    lineage = {"plan": plan.fingerprint, "faces": len(plan.faces), "places": len(plan)}
+    with journal, open_tracker(cfg, run.folder, "amplify", run.name, lineage) as tracker:
+        follower = Follower(tracker, run, engine.times, cfg.logger.grid_every * cfg.batch_size)
         began = time.monotonic()
-        made = _make_missing(cfg, run, shard, journal, engine, tracker)
+        made = _make_missing(cfg, run, shard, journal, engine, follower)
         seconds = time.monotonic() - began
         journal.finish(cfg.num_pairs)
         rows = journal.rows
-        _close(run, rows, made, seconds, tracker, cfg)
-    _judge(cfg, run, rows)
+        _close(cfg, run, rows, made, seconds, follower)
+        _judge(cfg, run, rows)
 
 
 def _settings(cfg: DictConfig, plan: Plan, styles: Sequence[Style]) -> dict[str, Any]:
@@ -81,13 +84,14 @@ def _settings(cfg: DictConfig, plan: Plan, styles: Sequence[Style]) -> dict[str,
 
 
 def _make_missing(
-    cfg: DictConfig, run: Run, shard: ShardPlan, journal: Journal, engine: Engine, tracker: Tracker
+    cfg: DictConfig, run: Run, shard: ShardPlan, journal: Journal, engine: Engine, follower: Follower
 ) -> int:
     """Make the pairs that the journal lacks; returns how many were made."""
     rows = [row for row in journal.rows if row.status != "failed"]
     tried = {row.place for row in rows if not row.name or pair_exists(run.folder, row.name)}
     counts = Counter(row.status for row in journal.rows if row.place in tried)
     before = counts["ok"]
+    follower.begin(counts)
     began = time.monotonic()
     with pairs_progress(CONSOLE) as progress:
         task = progress.add_task("amplify")
@@ -106,13 +110,13 @@ def _make_missing(
                     total -= new["rejected"] + new["failed"]
                 made = counts["ok"] - before
                 progress.update(task, completed=made, total=total)
-                speed = made / (time.monotonic() - began)
-                tracker.log({"pairs_per_second": speed, **counts}, step=counts["ok"])
+                follower.log(rows, counts, made / (time.monotonic() - began))
     return counts["ok"] - before
 
 
-def _close(run: Run, rows: list[PairRow], made: int, seconds: float, tracker: Tracker, cfg: DictConfig) -> None:
+def _close(cfg: DictConfig, run: Run, rows: list[PairRow], made: int, seconds: float, follower: Follower) -> None:
     """Manifest, sample grid and summary. Of several shards the last one writes the manifest of all."""
+    samples = None
     try:
         merge(run.folder)
     except UserError as error:
@@ -121,19 +125,8 @@ def _close(run: Run, rows: list[PairRow], made: int, seconds: float, tracker: Tr
         CONSOLE.print(f"No manifest yet: {error}", highlight=False)
     else:
         if any(row.status == "ok" for row in rows):
-            grid = samples_from_manifest(run.folder)
-            tracker.log_image("samples", grid, caption=run.name)
-    counts = Counter(row.status for row in rows)
-    changed = [row.measures["makeup_change"] for row in rows if row.status == "ok"]
-    tracker.summary(
-        {
-            **{status: counts[status] for status in ("ok", "rejected", "failed")},
-            "pairs_made_now": made,
-            "pairs_per_second": made / seconds if made else 0.0,
-            "background_error": sum(row.measures["background_error"] for row in rows if row.status == "ok"),
-            "makeup_change": sum(changed) / len(changed) if changed else 0.0,
-        }
-    )
+            samples = samples_from_manifest(run.folder)
+    follower.close(rows, made, seconds, samples)
     CONSOLE.print(summary_table(rows, made, run.folder, seconds))
 
 

@@ -189,10 +189,14 @@ LIMITS = {
     "engine.name": one_of("local", "ray"),
     "engine.workers": at_least(1),
     "engine.threads": at_least(1),
+    "engine.address": Limit(
+        "local, auto or HOST:PORT", lambda value: re.fullmatch(r"local|auto|[^/\s]+:\d+", value) is not None
+    ),
     "launch.name": one_of("none", "local", "slurm"),
     "launch.processes": at_least(1),
     "logger.name": one_of("wandb", "none"),
     "logger.mode": one_of("auto", "online", "offline", "disabled"),
+    "logger.grid_every": at_least(0),
     "run": Limit("latest, or the folder of a run", lambda value: value == "latest" or os.path.isdir(value)),
     "pairs": FOLDER,
     "oracle": FOLDER,

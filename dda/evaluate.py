@@ -26,12 +26,13 @@ from dda.metrics.table import result_table
 from dda.mistakes import UserError
 from dda.pairs.folder import PairFiles, choose_pairs, find_pairs, find_run_pairs
 from dda.pairs.loader import thumbnail
+from dda.pairs.manifest import MANIFEST
 from dda.pairs.writer import write_atomically
 from dda.plots import draw_plots
 from dda.progress import pairs_progress
 from dda.report import SAMPLES_NAME, GridRow, samples_from_records, samples_visualization
 from dda.summary import summarise
-from dda.tracking import MAX_TABLE_ROWS, Tracker, open_tracker, recorded_runs
+from dda.tracking import MAX_TABLE_ROWS, Tracker, dataset_name, dataset_version, open_tracker, recorded_runs
 
 METRICS_NAME = "metrics.json"
 PAIRS_NAME = "pairs.parquet"
@@ -58,6 +59,8 @@ def main(cfg: DictConfig) -> None:
     group, lineage = (title, None) if cfg.run is None else _lineage(cfg, root)
     run.folder.mkdir(parents=True, exist_ok=True)
     with open_tracker(cfg, run.folder, "eval", group, lineage) as tracker:
+        for version in lineage["datasets"] if lineage else []:
+            tracker.use_dataset(version)
         measurements = _measure(evaluation, tracker)
         _refuse_nothing(root, measurements)
         result = summarise(title, str(root), cfg.oracle, measurements, suite, cfg.seed)
@@ -80,13 +83,15 @@ def _find(cfg: DictConfig, root: Path) -> list[PairFiles]:
 def _lineage(cfg: DictConfig, root: Path) -> tuple[str, dict[str, Any]]:
     """The W&B group of the run that made the pairs (a job of a multirun is in the multirun's), and what it was.
 
-    Offline no artifact can be named as an input, so the run is named by its recorded id.
+    Offline no artifact can be named as an input, so the run's id and its datasets' versions are in the configuration.
     """
     folder, runs = root.resolve(), Path(cfg.paths.outputs, "amplify").resolve()
     name = folder.relative_to(runs).parts[0] if folder != runs and folder.is_relative_to(runs) else folder.name
     jobs = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     ids = [run for job in jobs for run in recorded_runs(job)]
-    return name, {"run": name, "folder": str(root), "wandb_runs": ids}
+    made = [job for job in jobs if (job / MANIFEST).is_file()]
+    datasets = [dataset_version(dataset_name(name, job), job / MANIFEST) for job in made]
+    return name, {"run": name, "folder": str(root), "wandb_runs": ids, "datasets": datasets}
 
 
 def _measure(evaluation: Evaluation, tracker: Tracker) -> list[Measurement]:

@@ -87,6 +87,7 @@ class LoggerConfig:
     project: str
     entity: str | None
     mode: str
+    grid_every: int
 
 
 @dataclass

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import re
+import secrets
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from threading import Thread
 from typing import Any, Literal
 
 import numpy as np
+import requests  # W&B's own, with its proxies and certificates
 import wandb
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -47,6 +49,9 @@ _CHECKOUT = Path(__file__).parents[1]
 # `wandb sync`; WANDB_FINISH_TIMEOUT=SECONDS allows more.
 INIT_TIMEOUT = 10.0
 FINISH_TIMEOUT = 8.0
+
+# How long W&B may take to say anything at all before something is sent that W&B's client would wait for.
+ANSWER_TIMEOUT = 2.0
 
 Rows = Sequence[Sequence[Any]]
 
@@ -98,6 +103,7 @@ class Tracker:
         def log(run: wandb.Run) -> None:
             shown = (rows() if callable(rows) else rows)[:MAX_TABLE_ROWS]
             table = wandb.Table(columns=list(columns), data=[[cell(value) for value in row] for row in shown])
+            _check_answers(run)
             self._log_now(run, {key: table}, step)
 
         self._do(log)
@@ -115,19 +121,26 @@ class Tracker:
         """
 
         def log(run: wandb.Run) -> None:
-            found = fingerprint(manifest)
+            found = _fingerprint(manifest)
             metadata = {**facts, "fingerprint": found, "folder": str(pictures.absolute())}
             artifact = wandb.Artifact(name, "dataset", metadata=metadata)
             artifact.add_file(str(manifest))
             if sum(1 for _ in pictures.glob("*/*")) <= MAX_REFERENCES:
                 artifact.add_reference(pictures.absolute().as_uri(), name=pictures.name, checksum=False)
+            _check_answers(run)
             run.log_artifact(artifact, aliases=["latest", found[:12]])
 
         self._do(log)
 
-    def use_dataset(self, name: str, manifest: Path) -> None:
-        """Name the artifact of `log_dataset` as what this job works on. Offline W&B can not, so nothing is done."""
-        self._do(lambda run: run.offline or run.use_artifact(f"{name}:{fingerprint(manifest)[:12]}"))
+    def use_dataset(self, version: str) -> None:
+        """Name an artifact by its `dataset_version` as what this job works on; offline that cannot be recorded."""
+
+        def use(run: wandb.Run) -> None:
+            if not run.offline:
+                _check_answers(run)
+                run.use_artifact(version)
+
+        self._do(use)
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Set values of the job as a whole, such as counts by status."""
@@ -195,7 +208,7 @@ def open_tracker(
     Raises:
         omegaconf.MissingMandatoryValue: a value of `cfg` is `???`.
     """
-    with _staged_in(run_dir / "wandb" / "data"):
+    with _environment(run_dir / "wandb" / "data"):
         config = _config(cfg) | ({"lineage": dict(lineage)} if lineage else {})
         off = cfg.logger.name == "none" or cfg.logger.mode == "disabled"
         tracker = Tracker(
@@ -220,7 +233,12 @@ def dataset_name(run_name: str, folder: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:128]
 
 
-def fingerprint(manifest: Path) -> str:
+def dataset_version(name: str, manifest: Path) -> str:
+    """What the version of a `dataset_name` that has this manifest is called."""
+    return f"{name}:{_fingerprint(manifest)[:12]}"
+
+
+def _fingerprint(manifest: Path) -> str:
     """64 hex digits of a manifest's content."""
     return hashlib.sha256(manifest.read_bytes()).hexdigest()
 
@@ -258,7 +276,7 @@ def _start(cfg: DictConfig, run_dir: Path, job_type: str, run_name: str, config:
                 finish_timeout_raises=True,
             ),
         )
-        _LOG.info("W&B: %s", run.url or f"recorded offline; to send it: {_sync_command(run)}")
+        _LOG.info("W&B: %s", f"recorded offline; to send it: {_sync_command(run)}" if run.offline else run.url)
         return run
 
     try:
@@ -270,6 +288,7 @@ def _start(cfg: DictConfig, run_dir: Path, job_type: str, run_name: str, config:
                 return init("online")
             except Exception as error:  # an outage, a wrong key, no right to write to the project
                 _LOG.warning("W&B cannot be used online: %s. The run is recorded offline.", _one_line(error))
+                wandb.teardown()  # its process still holds the run's id
         return init("offline")
     except Exception as error:
         _LOG.warning("W&B cannot be used: %s. The run goes on without it.", _one_line(error))
@@ -280,8 +299,26 @@ def _run_id(file: Path) -> str:
     """The id kept in a file, or a new one, which is kept there."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(wandb.util.generate_id())
+        file.write_text(secrets.token_hex(4))
     return file.read_text()
+
+
+def _check_answers(run: wandb.Run) -> None:
+    """Raise unless the run is offline or its server answers: for tables and artifacts W&B's client waits for it, and
+    where it is gone, that takes 40 seconds.
+
+    Raises:
+        ConnectionError: it does not.
+    """
+    if run.offline:
+        return
+    server = run.settings.base_url
+    try:
+        status = requests.get(server, timeout=ANSWER_TIMEOUT).status_code
+    except requests.RequestException as error:
+        raise ConnectionError(f"{server} does not answer") from error
+    if status >= 500:
+        raise ConnectionError(f"{server} answers with code {status}")
 
 
 def _mode(wanted: str) -> str:
@@ -325,20 +362,25 @@ def _commit() -> dict[str, dict[str, Any]]:
 
 
 def _sync_command(run: wandb.Run) -> str:
-    return f"wandb sync {shlex.quote(str(Path(run.dir).parent))}"
+    options = "" if run.offline else "--include-online "
+    return f"wandb sync {options}{shlex.quote(str(Path(run.dir).parent))}"
 
 
 @contextmanager
-def _staged_in(folder: Path) -> Iterator[None]:
-    """Let W&B stage the files of tables in `folder`, not in the user's home, unless WANDB_DATA_DIR is set."""
-    if "WANDB_DATA_DIR" in os.environ:
-        yield
-        return
-    os.environ["WANDB_DATA_DIR"] = str(folder.absolute())
+def _environment(staging: Path) -> Iterator[None]:
+    """What W&B reads from the environment alone, where the user has not set it.
+
+    It stages the files of tables in `staging`, not in the user's home, and does not report its own errors to its
+    makers: a server that does not answer would hold up the process at its very end.
+    """
+    wanted = {"WANDB_DATA_DIR": str(staging.absolute()), "WANDB_ERROR_REPORTING": "false"}
+    ours = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(ours)
     try:
         yield
     finally:
-        del os.environ["WANDB_DATA_DIR"]
+        for name in ours:
+            del os.environ[name]
 
 
 def _one_line(error: Exception) -> str:

@@ -2,8 +2,10 @@
 
 import itertools
 import logging
+import math
 import os
 import pickle
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,9 @@ MOST_BATCHES = 8
 
 FALSE_STARTS = 4
 """Actors in a row that may die while they load, as when their machines are taken away; one more is no accident."""
+
+CONNECT = 10.0
+"""Seconds that a cluster has to answer."""
 
 STALLED = 7200.0
 """Seconds without a finished block until the pool is given up: a block that kills its actors comes back for ever."""
@@ -63,7 +68,7 @@ class RayEngine:
         A place brings one pair at most (``check`` refuses the settings that bring more), so this never makes a pair
         that is not wanted; places that bring none leave the call short, and the next call takes their replacements.
         """
-        blocks = _blocks(pairs[:wanted], self._cfg.batch_size, self._cfg.engine.workers or self._room())
+        blocks = deal(pairs[:wanted], self._cfg.batch_size, self._cfg.engine.workers or self._room())
         try:
             for result in self._made(blocks).iter_batches(batch_size=1, prefetch_batches=0):
                 if mistake := result["mistake"][0]:
@@ -133,9 +138,12 @@ def _connect(address: str) -> None:
     if ray.is_initialized():  # by an earlier job of a sweep
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    host, _, port = address.rpartition(":")
     try:
+        if host:  # where nobody listens Ray would wait for ever
+            socket.create_connection((host, int(port)), CONNECT).close()
         ray.init(address, include_dashboard=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
+    except (ConnectionError, TimeoutError, socket.gaierror) as error:
         raise UserError(
             f"engine.address={address}: no Ray cluster answers there ({first_line(error)}); "
             "start one with `ray start --head`, or write engine.address=local"
@@ -160,14 +168,16 @@ def _for_actors(cfg: Any) -> Any:
     return plain
 
 
-def _blocks(pairs: Sequence[PlannedPair], batch_size: int, workers: int) -> list[Block]:
-    """The pairs face by face, in blocks of whole batches of faces: small enough to go round, up to `MOST_BATCHES`."""
+def deal(pairs: Sequence[PlannedPair], batch_size: int, workers: int) -> list[Block]:
+    """The pairs face by face, each face with all its styles, in blocks of whole batches of faces.
+
+    Blocks are small enough to go round among the workers several times, and hold `MOST_BATCHES` batches at most.
+    """
     faces: dict[str, Block] = {}
     for pair in pairs:
         faces.setdefault(pair.path, []).append(pair)
-    batches = -(-len(faces) // batch_size)
+    batches = math.ceil(len(faces) / batch_size)
     size = batch_size * max(1, min(MOST_BATCHES, batches // (8 * workers)))
-    groups = iter(faces.values())
-    return [
-        list(itertools.chain.from_iterable(block)) for block in iter(lambda: list(itertools.islice(groups, size)), [])
-    ]
+    groups = list(faces.values())
+    starts = range(0, len(groups), size)
+    return [list(itertools.chain.from_iterable(groups[start : start + size])) for start in starts]

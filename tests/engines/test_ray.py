@@ -9,11 +9,39 @@ from pathlib import Path
 import pytest
 
 from dda.pairs.manifest import read_rows
+from dda.pairs.plan import make_plan
 from tests.test_amplify import same_products, wait_until
 
 pytest.importorskip("ray.data", reason='engine=ray needs pip install -e ".[ray]"')
 
 POOL = ["engine=ray", "engine.workers=2"]
+
+
+@pytest.mark.parametrize(("workers", "faces_a_block"), [(1, 8), (2, 4), (40, 4)])
+def test_a_face_is_dealt_with_all_its_styles_in_whole_batches(workers: int, faces_a_block: int) -> None:
+    from dda.engines.ray import deal
+
+    plan = make_plan([f"{face:03d}.png" for face in range(70)], ["a", "b"], "random", seed=0)
+    blocks = deal(plan.pairs, 4, workers)
+    assert sorted(pair.place for block in blocks for pair in block) == list(range(140))
+    faces = [[pair.path for pair in block] for block in blocks]
+    assert all(paths[0::2] == paths[1::2] for paths in faces)
+    assert {len(set(paths)) for paths in faces[:-1]} == {faces_a_block}
+    assert len(set().union(*faces)) == sum(len(set(paths)) for paths in faces) == 70
+
+
+def test_blocks_are_no_larger_than_worth_losing() -> None:
+    from dda.engines.ray import MOST_BATCHES, deal
+
+    plan = make_plan([f"{face}.png" for face in range(2000)], ["a"], "all", seed=0)
+    assert {len(block) for block in deal(plan.pairs, 2, 1)} == {2 * MOST_BATCHES}
+
+
+def test_a_cluster_that_does_not_answer_is_told_in_one_line(tmp_path: Path, run_here: Callable[..., None]) -> None:
+    where = ["engine.address=127.0.0.1:1", f"paths.outputs={tmp_path}", "run_name=run"]
+    with pytest.raises(SystemExit, match=r"engine\.address=127\.0\.0\.1:1: no Ray cluster answers there"):
+        run_here("run_amplify.py", "engine=ray", *where)
+    assert not (tmp_path / "amplify" / "run").exists()
 
 
 def test_a_pool_makes_the_files_of_a_plain_run(

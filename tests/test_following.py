@@ -1,0 +1,155 @@
+"""A real amplification, followed by W&B: what its record says, and that no outage disturbs it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+import wandb
+from hydra import compose, initialize_config_dir
+
+from dda import amplify, evaluate, tracking
+from dda.config import register_configs
+from dda.mistakes import UserError
+from dda.pairs.manifest import MANIFEST
+from dda.tracking import dataset_version, recorded_runs
+
+CONF = Path(tracking.__file__).parents[1] / "conf"
+API_KEY = "0123456789abcdef" * 2 + "01234567"
+
+
+@pytest.fixture(autouse=True)
+def _no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for variable in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+def run(task: str, *overrides: str) -> None:
+    register_configs()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose(task, overrides=list(overrides))
+    {"amplify": amplify, "eval": evaluate}[task].main(cfg)
+
+
+@pytest.fixture
+def amplification(job: list[str], tmp_path: Path) -> Callable[..., Path]:
+    """Makes pairs, and returns the folder of the run."""
+
+    def make(*overrides: str) -> Path:
+        run("amplify", *job, f"paths.outputs={tmp_path}", "run_name=run", *overrides)
+        return tmp_path / "amplify" / "run"
+
+    return make
+
+
+def read_logs(folder: Path) -> list[dict[str, Any]]:
+    """The summaries of the W&B runs of a folder, oldest first, by W&B's own reader."""
+    logs = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
+    outputs = [subprocess.run([*command, str(log)], check=True, capture_output=True, text=True).stdout for log in logs]
+    return [json.loads(output) for output in outputs]
+
+
+def test_the_record_of_a_run_and_of_its_extension(amplification: Callable[..., Path], tmp_path: Path) -> None:
+    folder = amplification("num_pairs=4", "logger.grid_every=1", "tags=[pilot]")
+    time.sleep(1)  # W&B's folders are named by the second
+    amplification("num_pairs=8")
+    first, second = read_logs(folder)
+
+    assert (first["state"], first["name"], first["tags"]) == ("finished", "run", ["pilot"])
+    assert len(first["config"]["lineage"]["plan"]) == 64
+    summary = first["summary"]
+    assert (summary["ok"], summary["failed"], summary["pairs_done"], summary["pairs_made_now"]) == (4, 0, 4, 4)
+    assert summary["pairs_per_second"] > 0 and summary["memory/process_peak_gib"] > 0.1
+    assert all(summary[f"seconds/{stage}"] > 0 for stage in ("prepare", "model", "write"))
+    assert summary["pairs"]["nrows"] == 4 and summary["samples"]["_type"] == "image-file"
+    assert summary["newest"]["path"].startswith("media/images/newest_")
+    assert sum(value for key, value in summary.items() if key.endswith("makeup/pairs")) <= 4
+
+    assert second["run_id"] == first["run_id"]
+    assert (first["step"], second["step"]) == (4, 8)
+    assert (second["summary"]["pairs_done"], second["summary"]["pairs_made_now"]) == (8, 4)
+    assert "newest" not in second["summary"]  # fifty batches are not made
+
+    run("eval", "run=latest", f"paths.outputs={tmp_path}", "metrics=[ssim]", "num_samples=2", "device=cpu")
+    (measured,) = read_logs(tmp_path / "eval" / "run")
+    lineage = measured["config"]["lineage"]
+    assert lineage["wandb_runs"] == recorded_runs(folder) == [first["run_id"]]
+    assert lineage["datasets"] == [dataset_version("pairs-run", folder / MANIFEST)]
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A server that has gone wrong."""
+
+    def do_POST(self) -> None:
+        self.send_error(500)
+
+    do_GET = do_POST
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+class Hanging(Refusing):
+    """A server that says nothing."""
+
+    over = Event()
+
+    def do_POST(self) -> None:
+        self.over.wait()
+
+    do_GET = do_POST
+
+
+@contextmanager
+def serve(handler: type[Refusing]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # W&B hangs up
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        Hanging.over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize("handler", [Refusing, Hanging])
+def test_an_outage_costs_no_pair(
+    handler: type[Refusing],
+    amplification: Callable[..., Path],
+    undisturbed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    snapshot: Callable[[Path], dict[str, bytes | None]],
+) -> None:
+    monkeypatch.setattr(tracking, "INIT_TIMEOUT", 1.0)
+    monkeypatch.setenv("WANDB_API_KEY", API_KEY)
+    with serve(handler) as address:
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        folder = amplification("num_pairs=10")
+    assert snapshot(folder / "amplified_data") == snapshot(undisturbed / "amplified_data")
+    (found,) = read_logs(folder)
+    assert (found["state"], found["summary"]["pairs_done"]) == ("finished", 10)
+
+
+def test_a_run_that_fails_reads_as_failed(amplification: Callable[..., Path], photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no pair was made"):
+        amplification(f"dataset.root={photos / 'bad'}")
+    (found,) = read_logs(tmp_path / "amplify" / "run")
+    assert (found["state"], found["exit_code"]) == ("failed", 1)
+    assert (found["summary"]["ok"], found["summary"]["rejected"]) == (0, 3)
