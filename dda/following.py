@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,16 @@ from dda.pairs.manifest import MANIFEST
 from dda.pairs.writer import DATA_FOLDER
 from dda.report import samples_from_records
 from dda.timing import StageTimes
-from dda.tracking import MAX_TABLE_ROWS, Tracker, dataset_name
+from dda.tracking import Tracker, dataset_name
 
 _NEWEST = 3
 """Pairs of each style in a grid."""
 
+_TABLE_ROWS = 64
+"""Pairs in the table, from all over the run: it takes a second, at the end; the artifact's manifest has them all."""
+
 _THUMBNAIL = (128, 128)
-"""Height and width of the pictures in the table of pairs: the whole table is small and made in two seconds."""
+"""Height and width of the pictures in the table."""
 
 
 class Follower:
@@ -97,7 +101,8 @@ class Follower:
         if done:
             measures = sorted({name for row in done for name in row.measures})
             columns = ["name", "source", "target", "style", *measures]
-            self._tracker.log_table("pairs", columns, lambda: self._table(done[:MAX_TABLE_ROWS], measures))
+            shown = done[:: ceil(len(done) / _TABLE_ROWS)]
+            self._tracker.log_table("pairs", columns, lambda: self._table(shown, measures))
         if samples is not None:
             self._tracker.log_image("samples", samples, caption=self._run.name)
             self._log_dataset()

@@ -5,11 +5,9 @@ cut short is never kept: TorchScript archives carry a checksum for every entry, 
 value of the network.
 """
 
-import contextlib
 import os
-import socket
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
@@ -17,9 +15,7 @@ from urllib.parse import urlparse
 import torch
 
 from dda.mistakes import UserError, first_line
-
-PATIENCE = 10.0
-"""Seconds without an answer after which a download is given up."""
+from dda.patience import limited_patience
 
 
 class Unusable(Exception):
@@ -143,19 +139,9 @@ def _download(url: str, file: Path, check: Callable[[Path], None]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
-        with _patience(PATIENCE):
+        with limited_patience():
             torch.hub.download_url_to_file(url, str(part))
         check(part)
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import pickle
-import socket
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +10,9 @@ from pathlib import Path
 import torch
 
 from dda.metrics.metric import Column, MissingWeights
+from dda.patience import limited_patience
 
 ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
-PATIENCE = 10.0
-"""Seconds without an answer after which the download of AlexNet is given up."""
 
 
 class Lpips:
@@ -41,7 +39,7 @@ class Lpips:
         import lpips
 
         try:
-            with _patience(PATIENCE), _quiet():
+            with limited_patience(), _quiet():
                 network = lpips.LPIPS(net="alex", verbose=False)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # no network, or a damaged file
             cache = Path(torch.hub.get_dir()) / "checkpoints"
@@ -53,16 +51,6 @@ class Lpips:
     def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """LPIPS (N,) of pictures (N, 3, H, W) in [0, 1]."""
         return self.network(a, b, normalize=True).reshape(len(a))
-
-
-@contextlib.contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 @contextlib.contextmanager
