@@ -10,6 +10,8 @@ pytest.importorskip("wandb_workspaces", reason="needs the extra dashboard")
 from dda import dashboard as module
 from dda.dashboard import dashboard, main
 
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style:DeprecationWarning")  # its package's own
+
 
 def spec() -> dict[str, Any]:
     """The dashboard as it would be sent."""
