@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wandb
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from PIL import Image, ImageEnhance, ImageOps
@@ -143,6 +144,18 @@ def pairs_root(tmp_path_factory: pytest.TempPathFactory, portraits: list[Prepare
         image.save(root / "Tinted lips" / side / "plain.png")
         ImageOps.mirror(image).save(root / "Tinted lips" / side / "mirrored.png")
     return root
+
+
+@pytest.fixture
+def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """W&B as on a machine where nobody has logged in, started afresh."""
+    for variable in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    wandb.teardown()
+    yield
+    wandb.teardown()
 
 
 # --- Running the project --------------------------------------------------------------------------------

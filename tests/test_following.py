@@ -1,7 +1,6 @@
 """A real amplification, followed by W&B: what its record says, and that no outage disturbs it."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,7 +12,6 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-import wandb
 from hydra import compose, initialize_config_dir
 
 from dda import amplify, evaluate, tracking
@@ -26,15 +24,7 @@ CONF = Path(tracking.__file__).parents[1] / "conf"
 API_KEY = "0123456789abcdef" * 2 + "01234567"
 
 
-@pytest.fixture(autouse=True)
-def _no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for variable in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
-    wandb.teardown()
-    yield
-    wandb.teardown()
+pytestmark = pytest.mark.usefixtures("no_account")
 
 
 def run(task: str, *overrides: str) -> None:

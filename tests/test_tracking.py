@@ -5,8 +5,6 @@ import logging
 import os
 import socket
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,20 +23,11 @@ from PIL import Image
 
 from dda import tracking
 from dda.tracking import Tracker, dataset_name, dataset_version, open_tracker, recorded_runs
+from tests.wandb_log import dry_sync, find_log, inspect, read_records, read_steps, read_summary, wait_until
+
+pytestmark = pytest.mark.usefixtures("no_account")
 
 API_KEY = "0123456789abcdef" * 2 + "01234567"
-
-
-@pytest.fixture(autouse=True)
-def _no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """W&B as on a machine where nobody has logged in, started afresh."""
-    for variable in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
-    wandb.teardown()
-    yield
-    wandb.teardown()
 
 
 def make_config(**logger: Any) -> DictConfig:
@@ -51,44 +40,6 @@ def run_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "my run"
     folder.mkdir()
     return folder
-
-
-def find_log(run_dir: Path, pattern: str = "offline-run-*") -> Path:
-    (log,) = run_dir.glob(f"wandb/{pattern}/*.wandb")
-    return log
-
-
-def inspect(log: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(log)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def read_summary(log: Path) -> dict[str, Any]:
-    return json.loads(inspect(log, "--summary"))
-
-
-def read_records(log: Path, kind: str) -> list[dict[str, Any]]:
-    """The records of one kind, in order."""
-    records = [json.loads(line) for line in inspect(log).splitlines()]
-    return [record[kind] for record in records if kind in record]
-
-
-def read_steps(log: Path) -> list[int]:
-    """W&B's own step of each row of the history."""
-    return [int(row["step"]["num"]) for row in read_records(log, "history")]
-
-
-def dry_sync(*arguments: str) -> str:
-    command = [sys.executable, "-m", "wandb", "sync", "--dry-run", *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return done.stdout + done.stderr
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
-        time.sleep(0.02)
 
 
 def read_messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
