@@ -46,13 +46,14 @@ def launch_processes(cfg: Any, run: Run, quota: int) -> None:
     gpus = visible_gpus() if pick_device(cfg.device).type == "cuda" else []
     count = cfg.launch.processes or len(gpus) or max(1, _cores() // CORES_A_PROCESS)
     processes: list[_Process] = []
-    with _interruptible(), pairs_progress(Console()) as progress:
+    with _noted_signals() as asked, pairs_progress(Console()) as progress:
         task = progress.add_task("amplify", total=quota)
         try:
             for index in range(count):
                 environment = _environment(index, count, gpus)
                 processes.append(_Process(_command(run.name, index, count), environment, index, run.folder, count))
             while [process for process in processes if process.running()]:  # all are looked at: any may have failed
+                _obey(asked)
                 progress.update(task, completed=sum(process.pairs_done() for process in processes))
                 time.sleep(0.2)
         finally:
@@ -158,15 +159,25 @@ def _cores() -> int:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let a polite request to end, and a terminal that is closed, be exceptions here."""
+def _noted_signals() -> Iterator[list[int]]:
+    """Ctrl-C, a polite request to end and a terminal that is closed are noted, not obeyed at once.
 
-    def stop(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    An exception in the middle of starting a process would leave one that nobody ends.
+    """
+    asked: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: asked.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _obey(asked: Sequence[int]) -> None:
+    if signal.SIGINT in asked:
+        raise KeyboardInterrupt
+    if asked:
+        raise SystemExit(128 + asked[0])

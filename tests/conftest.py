@@ -4,6 +4,7 @@ import logging
 import os
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -35,6 +36,12 @@ STYLES = ("Natural makeup", "Glamorous makeup", "Smokey eyes", "Red lip makeup",
 def one_thread() -> None:
     """As in the processes that `start` starts: the number of threads may change the last bit of a sum."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """A job in the background of a shell ignores ctrl-C, and what it starts does too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

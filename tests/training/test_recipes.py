@@ -1,6 +1,5 @@
 """Recipes and the artist who paints them."""
 
-import sys
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
@@ -263,7 +262,3 @@ def test_a_mistake_in_authoring_is_one_line(tmp_path: Path, arguments: list[str]
     with pytest.raises(SystemExit, match=told) as caught:
         author.main([argument.format(folder=tmp_path) for argument in arguments])
     assert "\n" not in str(caught.value)
-
-
-def test_cv2_is_never_imported():
-    assert "cv2" not in sys.modules
