@@ -18,6 +18,7 @@ from PIL import Image
 from dda.images import read_image
 from dda.pairs.journal import PairRow
 from dda.pairs.manifest import read_rows
+from tests.conftest import ROOT
 
 Snapshot = Callable[[Path], dict[str, bytes | None]]
 Finish = Callable[..., subprocess.CompletedProcess[str]]
@@ -300,3 +301,13 @@ def test_a_dry_run_of_a_begun_run_knows_what_is_done_and_leaves_it_alone(
     told = " ".join(capsys.readouterr().out.split())
     assert f"done {PAIRS} already" in told and f"to make {25 - PAIRS}" in told
     assert snapshot(copied) == before
+
+
+@pytest.mark.parametrize("experiment", [file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml")])
+def test_every_experiment_can_be_planned(
+    experiment: str, photos: Path, tmp_path: Path, run_here: RunHere, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces = ["dataset=folder", f"dataset.root={photos}"]  # FFHQ is not here
+    run_here("run_amplify.py", f"experiment={experiment}", *faces, "dry_run=true", f"paths.outputs={tmp_path}/out")
+    assert "to make" in capsys.readouterr().out
+    assert not [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
