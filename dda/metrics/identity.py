@@ -38,7 +38,7 @@ class Identity:
         # Its own module imports pkg_resources, which setuptools dropped: only its folder is needed.
         found = importlib.util.find_spec("face_recognition_models")
         if found is None or importlib.util.find_spec("dlib") is None:
-            raise MissingWeights("dlib and its weights are not installed: pip install 'dda[identity]'")
+            raise MissingWeights("dlib and its weights are not installed: pip install -e '.[identity]'")
         import dlib
 
         models = Path(next(iter(found.submodule_search_locations or []))) / "models"

@@ -64,7 +64,7 @@ def _trainer(model: str) -> Trainer:
     if model == "compact":
         return train_compact
     if missing := [name for name in ("accelerate", "peft") if find_spec(name) is None]:
-        raise UserError(f"model={model}: training it needs {missing[0]}; install it with pip install 'dda[sd15]'")
+        raise UserError(f"model={model}: training it needs {missing[0]}; install it with pip install -e '.[sd15]'")
     from dda.training.lora.train import train_lora  # takes seconds, and needs what the compact model does not
 
     return train_lora
