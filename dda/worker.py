@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dda.amplification import Amplification, Outcome, Strength
 from dda.device import pick_device
 from dda.faces.dataset import open_dataset
-from dda.faces.parser import open_parser
+from dda.faces.parser import FaceParser, open_parser
 from dda.faces.prepare import prepare
-from dda.models.amplifier import known_styles, open_amplifier
+from dda.mistakes import UserError
+from dda.models.amplifier import Amplifier, known_styles, open_amplifier
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import PairWriter
@@ -39,7 +42,7 @@ class Worker:
 
     def __init__(self, cfg: Any, run_dir: Path, tag: str) -> None:
         device = pick_device(cfg.device)
-        parser = open_parser(cfg.parser, device)
+        parser, amplifier = _open_both(cfg, device)
         self._batch_size, self._threads = cfg.batch_size, cfg.batch.workers
         self._run_dir, self._tag = run_dir, tag
         self.times = StageTimes()
@@ -47,7 +50,7 @@ class Worker:
         self._amplification = functools.partial(
             Amplification,
             prepare=self.times.measure("prepare")(prepare_source),
-            amplifier=open_amplifier(cfg.model, device),
+            amplifier=amplifier,
             styles={style.name: style for style in resolve_styles(cfg.style_set, known_styles(cfg.model))},
             strength=Strength(cfg.strength.makeup, cfg.strength.detail, {r: cfg.strength[r] for r in REGIONS}),
             batch_size=cfg.batch_size,
@@ -98,3 +101,16 @@ def _write(writer: PairWriter, outcome: Outcome) -> PairRow:
         reason = str(error.strerror or error)
         return replace(row, status="failed", stage="write", reason=reason, name="", measures={})
     return row
+
+
+def _open_both(cfg: Any, device: torch.device) -> tuple[FaceParser, Amplifier]:
+    """The parser and the model; what both of them lack is said at once, so that one trip fetches it all."""
+    try:
+        parser = open_parser(cfg.parser, device)
+    except UserError as lacking:
+        try:
+            open_amplifier(cfg.model, device)
+        except UserError as also:
+            raise UserError(f"{lacking}; and {also}") from also
+        raise
+    return parser, open_amplifier(cfg.model, device)

@@ -44,6 +44,16 @@ def test_without_the_base_there_is_one_line_with_a_way_to_start_now(paper: list[
     assert "hf download" in line and "model=compact" in line
 
 
+def test_what_parser_and_base_lack_is_said_at_once(paper: list[str], tmp_path: Path, run_here: RunHere) -> None:
+    (tmp_path / "no.pt").write_text("no network")
+    parser = ["parser=farl", f"parser.weights={tmp_path}/no.pt", f"parser.detector_weights={tmp_path}/no.pt"]
+    settings = [setting for setting in paper if setting != "parser=mesh"]
+    with pytest.raises(SystemExit) as caught:
+        run_here("run_amplify.py", *settings, *parser, "model.pretrained=no-one/no-such-base")
+    line = str(caught.value.code)
+    assert "no.pt" in line and "; and model.pretrained=no-one/no-such-base: " in line and "\n" not in line
+
+
 def test_the_papers_job_can_be_planned_without_the_base(
     paper: list[str], run_here: RunHere, capsys: pytest.CaptureFixture[str]
 ) -> None:
