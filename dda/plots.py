@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from dda.metrics.labels import label, unit_label
 from dda.metrics.metric import Column
 from dda.metrics.result import Result
+from dda.report import OTHER_FONTS
 from dda.styles import REGIONS
 
 INK, MUTED, LINE = "#2b2826", "#78716b", "#dedad4"
@@ -30,7 +31,7 @@ NO_STYLE = "no style named"
 SKIN_TONES = {"dark": -30, "brown": 10, "tan": 28, "intermediate": 41, "light": 55, "very light": 90}
 
 # For names of styles in letters that DejaVu Sans lacks: fonts that systems come with.
-_FONTS = ("DejaVu Sans", "Noto Sans CJK KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic", "Arial Unicode MS")
+_FONTS = ("DejaVu Sans", *OTHER_FONTS)
 _DPI = 160
 
 

@@ -34,7 +34,7 @@ _LISTED = 8  # styles, or reasons, in the closing summary
 _PAPER, _BLANK, _INK = (255, 255, 255), (240, 240, 240), (34, 34, 34)
 _DEJAVU = str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
 # For names of styles in letters that DejaVu Sans lacks: fonts that systems come with.
-_OTHER_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic", "Arial Unicode MS")
+OTHER_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic", "Arial Unicode MS")
 
 
 @dataclass(frozen=True)
@@ -297,4 +297,4 @@ def _system_fonts() -> list[str]:
     from matplotlib import font_manager  # searches the whole system when first imported
 
     by_name = {font.name: str(font.fname) for font in font_manager.fontManager.ttflist}
-    return [by_name[name] for name in _OTHER_FONTS if name in by_name]
+    return [by_name[name] for name in OTHER_FONTS if name in by_name]

@@ -66,13 +66,13 @@ class Worker:
             pairs: to try, in order.
             wanted: stop after the place that brings so many pairs; None: try them all.
         """
-        return self._written(self._amplification(pairs, wanted), self._writer)
+        return self._written(self._amplification(pairs, wanted))
 
     @functools.cached_property
     def _writer(self) -> PairWriter:
         return PairWriter(self._run_dir, self._tag)
 
-    def _written(self, outcomes: Iterable[Outcome], writer: PairWriter) -> Iterator[list[PairRow]]:
+    def _written(self, outcomes: Iterable[Outcome]) -> Iterator[list[PairRow]]:
         """Writing runs beside the model; rows come place by place."""
         write = self.times.measure("write")(_write)
         with ThreadPoolExecutor(self._threads, thread_name_prefix="write") as pool:
@@ -80,7 +80,7 @@ class Worker:
             ready: list[PairRow] = []
             for _, group in itertools.groupby(outcomes, key=lambda outcome: outcome.place):
                 place = list(group)
-                waiting.append((place, [pool.submit(write, writer, outcome) for outcome in place]))
+                waiting.append((place, [pool.submit(write, self._writer, outcome) for outcome in place]))
                 while len(waiting) > 2 * self._batch_size:
                     ready += [future.result() for future in waiting.popleft()[1]]
                 if len(ready) >= self._batch_size:

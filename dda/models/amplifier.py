@@ -1,12 +1,12 @@
 """Amplifiers: what a run asks of a model, and how the one of a configuration is opened."""
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
+from omegaconf import OmegaConf
 
 from dda.faces.face import Face
 from dda.images import ImageError, read_image, to_tensor
@@ -84,8 +84,10 @@ def pixel_settings(model: Any) -> dict[str, Any]:
     Raises:
         UserError: no checkpoint of this model's form.
     """
-    settings = {str(key): value for key, value in model.items() if key != "checkpoint" and value is not None}
-    return {"model": json.loads(json.dumps(settings, default=dict)), "model.checkpoint": _digest(model)}
+    settings = OmegaConf.to_container(model)
+    assert isinstance(settings, dict)
+    given = {str(key): value for key, value in settings.items() if key != "checkpoint" and value is not None}
+    return {"model": given, "model.checkpoint": _digest(model)}
 
 
 def _digest(model: Any) -> str | None:
