@@ -1,5 +1,6 @@
 """The amplification stage: `run_amplify.py` from its configuration to a folder of pairs."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -7,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from dda.config import Run, resolve_run
 from dda.device import pick_device
@@ -21,14 +21,12 @@ from dda.mistakes import UserError
 from dda.models.amplifier import known_styles, pixel_settings
 from dda.pairs.journal import Journal, PairRow, read_journal
 from dda.pairs.plan import Plan, PlannedPair, ShardPlan, make_plan
-from dda.pairs.writer import pair_exists
-from dda.progress import pairs_progress
-from dda.report import samples_from_manifest, summary_table
+from dda.pairs.writer import DATA_FOLDER, pair_exists
+from dda.report import SAMPLES_NAME, samples_from_manifest, summary_table
 from dda.settings import claim
 from dda.styles import Style, resolve_styles
+from dda.terminal import CONSOLE, pairs_progress, say
 from dda.tracking import open_tracker
-
-CONSOLE = Console()
 
 
 def main(cfg: DictConfig) -> None:
@@ -93,7 +91,7 @@ def _make_missing(
     before = counts["ok"]
     follower.begin(counts)
     began = time.monotonic()
-    with pairs_progress(CONSOLE) as progress:
+    with pairs_progress() as progress:
         task = progress.add_task("amplify")
         # Failed pairs leave the run short: the next round takes their replacements.
         while pairs := [pair for pair in shard.pairs if pair.place not in tried]:
@@ -122,12 +120,17 @@ def _close(cfg: DictConfig, run: Run, rows: list[PairRow], made: int, seconds: f
     except UserError as error:
         if cfg.shard.count == 1:
             raise
-        CONSOLE.print(f"No manifest yet: {error}", highlight=False)
+        say(f"No manifest yet: {error}")
     else:
         if any(row.status == "ok" for row in rows):
             samples = samples_from_manifest(run.folder)
     follower.close(rows, made, seconds, samples)
-    CONSOLE.print(summary_table(rows, made, run.folder, seconds))
+    CONSOLE.print(summary_table(rows, made, seconds))
+    data = Path(os.path.relpath(run.folder / DATA_FOLDER))
+    if any(row.status == "ok" for row in rows):
+        say(f"Pairs are in  {data}")
+    if samples is not None:
+        say(f"Look at       {data / SAMPLES_NAME}")
 
 
 def _judge(cfg: DictConfig, run: Run, rows: list[PairRow]) -> None:
@@ -160,4 +163,4 @@ def _print_plan(cfg: DictConfig, run: Run, dataset: FaceDataset, plan: Plan, sha
         f"to make  {max(shard.quota - done, 0)}",
         *(f"         {pair.place}: {pair.path}, {pair.style}" for pair in first),
     ]
-    CONSOLE.print("\n".join(lines), highlight=False, markup=False)
+    say("\n".join(lines))

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from dda.pairs.journal import PairRow
 from dda.pairs.writer import DATA_FOLDER, write_atomically
 from dda.report import GridRow, comparison
 from dda.sweep import Job
+from dda.terminal import CONSOLE, say
 
 TABLE_NAME = "sweep_summary.csv"
 SHEET_NAME = "sweep_summary.png"
@@ -27,17 +27,16 @@ _SILENT = {"rejected": (0,), "failed": (0,)}
 
 def compare(jobs: Sequence[Job], sweep: Path) -> None:
     """Print the table of jobs; write it and the sheet into the folder of their sweep, unless no job made a pair."""
-    console = Console()
-    console.print(summary_table(jobs))
+    CONSOLE.print(summary_table(jobs))
     for job in jobs:
         if job.problem:
-            console.print(Text(f"{job.folder.name}: {job.problem}", "red"), soft_wrap=True)
+            say(f"{job.folder.name}: {job.problem}", "red")
     if any(job.made for job in jobs):
         sheet = comparison(shared_faces(jobs), {job.folder.name: job.label for job in jobs})
         write_atomically(sweep / TABLE_NAME, summary_csv(jobs))
         write_atomically(sweep / SHEET_NAME, encode_png(sheet))
         where = Path(os.path.relpath(sweep))
-        console.print(Text(f"Look at   {where / SHEET_NAME}\nTable in  {where / TABLE_NAME}"), soft_wrap=True)
+        say(f"Look at   {where / SHEET_NAME}\nTable in  {where / TABLE_NAME}")
 
 
 def summary_csv(jobs: Sequence[Job]) -> bytes:

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 from PIL import Image
-from rich.console import Console
 
 from dda.config import resolve_pairs, resolve_run
 from dda.device import pick_device
@@ -29,9 +28,9 @@ from dda.pairs.loader import thumbnail
 from dda.pairs.manifest import MANIFEST
 from dda.pairs.writer import write_atomically
 from dda.plots import draw_plots
-from dda.progress import pairs_progress
 from dda.report import SAMPLES_NAME, GridRow, samples_from_records, samples_visualization
 from dda.summary import summarise
+from dda.terminal import CONSOLE, pairs_progress, say
 from dda.tracking import MAX_TABLE_ROWS, Tracker, dataset_name, dataset_version, open_tracker, recorded_runs
 
 METRICS_NAME = "metrics.json"
@@ -39,7 +38,6 @@ PAIRS_NAME = "pairs.parquet"
 BEST_WORST_NAME = "best_worst.png"
 PLOTS_FOLDER = "plots"
 
-CONSOLE = Console()
 _SHOWN_ENDS = 3  # pairs of each end of a column in best_worst.png: one line of the figure
 
 
@@ -72,7 +70,7 @@ def main(cfg: DictConfig) -> None:
         _write(run.folder, result, figures, plots)
         _track(tracker, result, figures, plots)
     CONSOLE.print(result_table(result))
-    CONSOLE.print(f"The report is in {run.folder / REPORT_NAME}", highlight=False, markup=False, soft_wrap=True)
+    say(f"The report is in {run.folder / REPORT_NAME}")
 
 
 def _find(cfg: DictConfig, root: Path) -> list[PairFiles]:
@@ -96,7 +94,7 @@ def _lineage(cfg: DictConfig, root: Path) -> tuple[str, dict[str, Any]]:
 
 def _measure(evaluation: Evaluation, tracker: Tracker) -> list[Measurement]:
     measurements = []
-    with pairs_progress(CONSOLE) as progress:
+    with pairs_progress() as progress:
         task = progress.add_task("evaluate", total=len(evaluation))
         steps = iter(evaluation)
         while batch := list(islice(steps, evaluation.batch_size)):

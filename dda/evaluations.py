@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from dda.comparison import TABLE_NAME
 from dda.evaluate import METRICS_NAME
 from dda.metrics.labels import digits, label, number
 from dda.pairs.writer import write_atomically
+from dda.terminal import CONSOLE, say
 
 # What is printed, of the measures that were taken; the file has them all.
 _SHOWN = ("strength", "leakage", "background_error", "misplacement", "detail_kept", "ssim", "oracle_psnr_face")
@@ -26,13 +26,12 @@ def compare(evaluations: Sequence[Path], folder: Path) -> None:
     """Print the main numbers of finished evaluations, and write all of them to sweep_summary.csv in `folder`."""
     results = {path.name: json.loads((path / METRICS_NAME).read_text(encoding="utf-8")) for path in evaluations}
     write_atomically(folder / TABLE_NAME, summary_csv(results))
-    console = Console()
-    console.print(summary_table(results))
+    CONSOLE.print(summary_table(results))
     for name, result in results.items():
         for verdict in result["verdicts"]:
             if verdict["level"] in _LEVELS:
-                console.print(Text(f"{name}: {verdict['text']}", _LEVELS[verdict["level"]]), soft_wrap=True)
-    console.print(Text(f"Table in  {os.path.relpath(folder / TABLE_NAME)}"), soft_wrap=True)
+                say(f"{name}: {verdict['text']}", _LEVELS[verdict["level"]])
+    say(f"Table in  {os.path.relpath(folder / TABLE_NAME)}")
 
 
 def summary_csv(results: Mapping[str, Mapping[str, Any]]) -> bytes:

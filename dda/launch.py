@@ -13,13 +13,12 @@ from threading import Thread
 from typing import IO, Any, Literal
 
 import torch
-from rich.console import Console
 
 from dda.commandline import quoted
 from dda.config import Run
 from dda.device import pick_device
 from dda.mistakes import UserError
-from dda.progress import pairs_progress
+from dda.terminal import pairs_progress
 
 CORES_A_PROCESS = 4
 """Without a GPU: the model gains little from more threads, and every process takes a gigabyte of memory."""
@@ -46,7 +45,7 @@ def launch_processes(cfg: Any, run: Run, quota: int) -> None:
     gpus = visible_gpus() if pick_device(cfg.device).type == "cuda" else []
     count = cfg.launch.processes or len(gpus) or max(1, _cores() // CORES_A_PROCESS)
     processes: list[_Process] = []
-    with _noted_signals() as asked, pairs_progress(Console()) as progress:
+    with _noted_signals() as asked, pairs_progress() as progress:
         task = progress.add_task("amplify", total=quota)
         try:
             for index in range(count):

@@ -1,6 +1,5 @@
 """What a person looks at when a run ends: a figure of sample pairs and a table of what was done."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -114,7 +113,7 @@ def comparison(blocks: Mapping[str, Sequence[GridRow]], headers: Mapping[str, st
     return np.concatenate(figures)
 
 
-def summary_table(rows: Sequence[PairRow], made_now: int, run_dir: Path, seconds: float) -> Table:
+def summary_table(rows: Sequence[PairRow], made_now: int, seconds: float) -> Table:
     """The closing summary of a run, to be printed by rich.
 
     Args:
@@ -124,17 +123,13 @@ def summary_table(rows: Sequence[PairRow], made_now: int, run_dir: Path, seconds
     """
     done = [row for row in rows if row.status == "ok"]
     table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="bold", no_wrap=True, min_width=len("Pairs are in"))
     table.add_column(overflow="fold")
     speed = f" ({made_now / seconds:.1f} a second)" if made_now else ""
     table.add_row("Pairs", f"{made_now} made now{speed}, {len(done)} in all")
     _add_counts(table, "Styles", Counter(row.style for row in done))
     for status in ("rejected", "failed"):
         _add_counts(table, status.capitalize(), Counter(row.reason for row in rows if row.status == status))
-    if done:
-        data = Path(os.path.relpath(run_dir / DATA_FOLDER))
-        table.add_row("Pairs are in", Text(str(data)))
-        table.add_row("Look at", Text(str(data / SAMPLES_NAME)))
     return table
 
 

@@ -1,6 +1,7 @@
 """`run_amplify.py` as a user starts it: real processes where a process matters, the same entry point elsewhere."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -119,7 +120,8 @@ def test_the_demo_runs_with_no_settings_but_where_to_write(
     counts = Counter((row.path, row.style) for row in ok_rows(run))
     assert len(counts) == 10 and {path for path, _ in counts} == {"astronaut.png", "grace_hopper.jpg"}
     told = capsys.readouterr().out
-    assert "10 made now" in told and "samples_visualization.png" in told
+    assert "10 made now" in told
+    assert f"Look at       {os.path.relpath(run)}/amplified_data/samples_visualization.png\n" in told
 
 
 # --- The same bytes, whatever happens on the way ----------------------------------------------------------

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 
 from dda.config import UserError
@@ -18,6 +17,7 @@ from dda.faces.mesh import FaceDetector, MeshFace
 from dda.faces.regions import mesh_regions
 from dda.images import ImageError, encode_png, read_image
 from dda.pairs.writer import write_atomically
+from dda.terminal import CONSOLE, say
 from dda.training.artist import paint
 from dda.training.recipes import Recipe, named_recipes, random_recipe
 from dda.training.seed_pairs import PICTURE_SUFFIXES
@@ -116,19 +116,19 @@ def _run(options: argparse.Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: give 0 or more")
     looks = [*named_recipes().values(), *random_looks(options.random_looks, options.seed)]
     portraits = find_portraits(options.portraits, set(options.exclude))
-    detector, console = FaceDetector(), Console()
+    detector = FaceDetector()
     rejected: list[tuple[str, str]] = []
-    for portrait in track(portraits, "Painting", console=console):
+    for portrait in track(portraits, "Painting", console=CONSOLE):
         try:
             author(portrait, looks, options.out, detector)
         except Rejected as reason:
             rejected.append((portrait.name, str(reason)))
     for name, why in rejected:
-        console.print(f"{name}: {why}", markup=False, highlight=False)
+        say(f"{name}: {why}")
     if len(rejected) == len(portraits):
         raise UserError(f"{options.portraits}: none of {len(portraits)} portraits could be used")
     made = len(portraits) - len(rejected)
-    console.print(f"{made} portraits in {len(looks)} styles: {options.out}", markup=False, highlight=False)
+    say(f"{made} portraits in {len(looks)} styles: {options.out}")
 
 
 if __name__ == "__main__":

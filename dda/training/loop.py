@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from dda.terminal import say
 from dda.tracking import Tracker
 from dda.training.card import short
 from dda.training.state import TrainingState
@@ -50,16 +51,15 @@ def run_updates(
 def tell_start(console: Console, pairs: int, styles: int, update: int, start: str) -> None:
     """Say what is trained on, and from where."""
     begun = f"going on after update {update}" if update else f"starting from {start}"
-    console.print(f"{pairs} seed pairs in {styles} styles; {begun}", highlight=False, soft_wrap=True)
+    say(f"{pairs} seed pairs in {styles} styles; {begun}", console=console)
 
 
 def tell_end(console: Console, figures: Mapping[str, float], checkpoint: Path, settings: str) -> None:
     """Say what was measured, where the checkpoint is and how to amplify with it (``settings``)."""
     for name, value in figures.items():
-        console.print(f"{name}: {short(value)}", highlight=False)
-    console.print(f"The checkpoint is in {checkpoint}; amplify with it:", highlight=False, soft_wrap=True)
-    command = f"python run_amplify.py {settings} style_set=checkpoint"
-    console.print(f"  {command}", highlight=False, soft_wrap=True)
+        say(f"{name}: {short(value)}", console=console)
+    say(f"The checkpoint is in {checkpoint}; amplify with it:", console=console)
+    say(f"  python run_amplify.py {settings} style_set=checkpoint", console=console)
 
 
 def _progress(console: Console) -> Progress:

@@ -12,7 +12,6 @@ import torch
 from omegaconf import DictConfig
 from rich.progress import track
 
-from dda.amplify import CONSOLE
 from dda.config import Run, resolve_run
 from dda.device import pick_device
 from dda.faces.parser import FaceParser, open_parser
@@ -22,6 +21,7 @@ from dda.models.checkpoint import checkpoint_digest, load_compact
 from dda.models.compact import CompactResidualModel
 from dda.settings import claim
 from dda.styles import REGIONS
+from dda.terminal import CONSOLE
 from dda.tracking import open_tracker
 from dda.training.augment import augmented_batch, morphed_pairs
 from dda.training.card import COMPACT, write_card

@@ -13,7 +13,6 @@ from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig
 from rich.console import Console
 
-from dda.amplify import CONSOLE
 from dda.config import Run
 from dda.device import pick_device
 from dda.images import content_hash
@@ -22,6 +21,7 @@ from dda.models.precision import pick_dtype
 from dda.models.stable_diffusion import Sampling
 from dda.models.text_conditions import BARE_PROMPT, PROMPT
 from dda.settings import claim
+from dda.terminal import CONSOLE
 from dda.tracking import Tracker, open_tracker
 from dda.training.loop import run_updates, tell_end, tell_start
 from dda.training.lora.base import Base, load_base
