@@ -17,6 +17,9 @@ MIN_SIDE = 128
 MAX_YAW = 52.0
 """Degrees a face may be turned from the camera; beyond, a parser guesses where the far side lies."""
 
+DOUBTFUL_YAW = 40.0
+"""Degrees from which a face is looked for again in its own crop: landmarks fitted to a profile may be a guess."""
+
 MIN_VISIBLE = 0.35
 """Share of the face oval that must look like skin, lips or eyes: less is a hidden face."""
 
@@ -103,6 +106,8 @@ def _prepare_face(image: np.ndarray, parser: FaceParser, face: Face, index: int,
                 f"too small: the face's crop is {side} pixels a side, at least {MIN_SIDE} are needed",
             )
         source = resample(image, matrix, ALIGNED_SIZE, reflect=True)
+        if abs(face.yaw) > DOUBTFUL_YAW and not parser.detect(source):
+            raise SourceError("rejected", "detect", f"turned by {abs(face.yaw):.0f} degrees and no face in its crop")
         face = face.moved(invert(matrix))
     regions = parser.regions(source, face)
     if regions.visible < MIN_VISIBLE:

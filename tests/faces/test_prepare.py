@@ -13,6 +13,8 @@ from dda.faces.parser import MeshParser
 from dda.faces.prepare import PreparedFace, SourceError, prepare
 from dda.images import content_hash, read_image
 
+PORTRAITS = Path(__file__).parents[3] / "shared" / "data" / "portraits"
+
 Prepare = Callable[..., list[PreparedFace | SourceError]]
 
 
@@ -150,6 +152,14 @@ def test_a_refused_face_does_not_take_the_others_along(look: Prepare, astronaut:
     first, second = look(both, faces="all")
     assert isinstance(first, PreparedFace)
     assert isinstance(second, SourceError) and "too small" in second.reason
+
+
+@pytest.mark.skipif(not PORTRAITS.is_dir(), reason=f"no portraits at {PORTRAITS}")
+def test_a_profile_is_looked_for_again_in_its_crop(look: Prepare) -> None:
+    (guessed,) = look((PORTRAITS / "043.jpg").read_bytes())
+    assert isinstance(guessed, SourceError)
+    assert (guessed.status, guessed.stage) == ("rejected", "detect") and "no face in its crop" in guessed.reason
+    only(look((PORTRAITS / "064.jpg").read_bytes()))  # turned nearly as far
 
 
 @pytest.mark.parametrize(
