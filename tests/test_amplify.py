@@ -87,7 +87,7 @@ def test_where_the_masks_are_zero_target_bytes_are_source_bytes(undisturbed: Pat
     from dda.faces.prepare import PreparedFace, prepare
 
     for row in ok_rows(undisturbed):
-        (face,) = prepare(FaceDataset("folder", photos, [row.path], False), row.path, parser, "largest")
+        (face,) = prepare(FaceDataset("folder", photos, False), row.path, parser, "largest")
         assert isinstance(face, PreparedFace) and face.content_hash == row.content_hash
         source, target = pictures(undisturbed, row)
         assert np.array_equal(source, face.source)

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -42,14 +43,21 @@ class FaceDataset:
     Attributes:
         name: "demo", "folder" or "ffhq".
         root: the folder.
-        paths: relative paths with forward slashes, sorted part by part.
         aligned: the pictures are used as they are, resized; otherwise faces are cropped out of them.
     """
 
     name: str
     root: Path
-    paths: list[str]
     aligned: bool
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """Relative paths with forward slashes, sorted part by part; listed when first asked for.
+
+        Raises:
+            UserError: the folder cannot be listed, or has no pictures.
+        """
+        return _list_pictures(self.root)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -70,6 +78,11 @@ class FaceDataset:
 class DemoDataset(FaceDataset):
     """Portraits that installed packages carry, so that a first run needs no dataset and no network."""
 
+    @cached_property
+    def paths(self) -> list[str]:
+        """Their names."""
+        return sorted(DEMO_FILES)
+
     def file(self, path: str) -> Path:
         package, inside = DEMO_FILES[path]
         spec = importlib.util.find_spec(package)  # finds the package without importing it
@@ -79,10 +92,10 @@ class DemoDataset(FaceDataset):
 
 
 def open_dataset(cfg: DatasetConfig) -> FaceDataset:
-    """The dataset that `dataset.name`, `dataset.root` and `dataset.align` describe. No picture is read.
+    """The dataset that `dataset.name`, `dataset.root` and `dataset.align` describe. No folder is listed.
 
     Raises:
-        UserError: the folder is not given, missing, no folder, unreadable or without pictures.
+        UserError: the folder is not given, missing or no folder.
     """
     if cfg.name == "demo":
         return _open_demo(cfg)
@@ -94,27 +107,31 @@ def open_dataset(cfg: DatasetConfig) -> FaceDataset:
                 "https://github.com/NVlabs/ffhq-dataset and set dataset.root to its folder, "
                 "or use dataset=folder dataset.root=DIR or dataset=demo"
             )
-        return FaceDataset("ffhq", root, _list_pictures(root), aligned=True)
+        return FaceDataset("ffhq", _folder(root), aligned=True)
     if cfg.root is None:
         raise UserError("dataset.root is not set: dataset=folder needs dataset.root=DIR, a folder of pictures")
     root = Path(cfg.root).expanduser()
-    return FaceDataset("folder", root, _list_pictures(root), aligned=cfg.align == "none")
+    return FaceDataset("folder", _folder(root), aligned=cfg.align == "none")
 
 
 def _open_demo(cfg: DatasetConfig) -> FaceDataset:
     if cfg.root is not None:
         raise UserError(f"dataset.root={cfg.root} has no meaning for dataset=demo: add dataset=folder")
-    dataset = DemoDataset("demo", Path(), sorted(DEMO_FILES), aligned=cfg.align == "none")
+    dataset = DemoDataset("demo", Path(), aligned=cfg.align == "none")
     for path in dataset.paths:
         dataset.file(path)
     return dataset
 
 
-def _list_pictures(root: Path) -> list[str]:
+def _folder(root: Path) -> Path:
     if not os.path.exists(root):
         raise UserError(f"dataset.root: there is no folder {root}: check the path")
     if not os.path.isdir(root):
         raise UserError(f"dataset.root: {root} is a file: give the folder of pictures")
+    return root
+
+
+def _list_pictures(root: Path) -> list[str]:
     try:
         files = list(_walk(root, ""))
     except OSError as error:

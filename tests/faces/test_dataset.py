@@ -108,7 +108,15 @@ def test_mistakes_name_the_parameter_and_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dataset\.root: .*notes\.txt is a file"):
         _open("folder", tmp_path / "notes.txt")
     with pytest.raises(UserError, match=r"no pictures below .*: looked for \.jpg .*\.png"):
-        _open("folder", tmp_path)
+        _ = _open("folder", tmp_path).paths
+
+
+def test_pictures_are_listed_only_when_asked_for(tmp_path: Path) -> None:
+    """A worker that is told which pictures to load does not list a million of them."""
+    dataset = _open("folder", tmp_path)
+    _picture(tmp_path / "late.png")
+    assert dataset.load("late.png").shape == (6, 8, 3)
+    assert dataset.paths == ["late.png"]
 
 
 def test_a_bad_picture_is_found_out_when_it_is_loaded(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_a_covered_face_is_refused(
     covered[drawn.shape[0] // 3 :] = shades["hair"]
     for name, picture in (("bare.png", drawn), ("covered.png", covered)):
         Image.fromarray(marked(picture)).save(tmp_path / name)
-    dataset = FaceDataset("folder", tmp_path, ["bare.png", "covered.png"], True)
+    dataset = FaceDataset("folder", tmp_path, True)
     (bare,), (refused,) = (prepare(dataset, name, lapa, "largest") for name in dataset.paths)
     assert not isinstance(bare, SourceError) and bare.regions.visible > 0.7
     assert isinstance(refused, SourceError) and refused.stage == "parse" and "face hidden" in refused.reason

@@ -102,7 +102,7 @@ def test_masks_move_with_the_picture(any_parser: FaceParser, picture: np.ndarray
 def test_prepare_takes_any_parser(any_parser: FaceParser, couple: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(couple).save(tmp_path / "couple.png")
     Image.new("RGB", (300, 300), "grey").save(tmp_path / "grey.png")
-    photos = FaceDataset("folder", tmp_path, ["couple.png", "grey.png"], False)
+    photos = FaceDataset("folder", tmp_path, False)
     faces = prepare(photos, "couple.png", any_parser, "all")
     assert [face.index for face in faces if isinstance(face, PreparedFace)] == [0, 1]
     (largest,) = prepare(photos, "couple.png", any_parser, "largest")
@@ -121,7 +121,7 @@ def test_ffhq_pictures_are_parsed(any_parser: FaceParser, marked: Callable[..., 
     for file in files:
         picture = marked(resize(read_image(file), (ALIGNED_SIZE, ALIGNED_SIZE)))
         Image.fromarray(picture).save(tmp_path / file.name)
-        (face,) = prepare(FaceDataset("ffhq", tmp_path, [file.name], True), file.name, any_parser, "largest")
+        (face,) = prepare(FaceDataset("ffhq", tmp_path, True), file.name, any_parser, "largest")
         assert isinstance(face, PreparedFace)
         assert np.array_equal(face.source, picture)
         assert face.regions["skin"].mean() > 0.1 and face.regions.total.max() <= 1 + 1e-6

@@ -30,7 +30,7 @@ def look(tmp_path: Path, parser: MeshParser) -> Prepare:
             file.write_bytes(picture)
         elif picture is not None:
             Image.fromarray(picture).save(file)
-        return prepare(FaceDataset("folder", tmp_path, [file.name], aligned), file.name, parser, faces)
+        return prepare(FaceDataset("folder", tmp_path, aligned), file.name, parser, faces)
 
     return prepare_picture
 
