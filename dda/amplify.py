@@ -56,7 +56,7 @@ def main(cfg: DictConfig) -> None:
         began = time.monotonic()
         made = _make_missing(cfg, run, shard, journal, engine, follower)
         seconds = time.monotonic() - began
-        journal.finish(cfg.num_pairs)
+        journal.finish(cfg.num_pairs, round(made / seconds, 3) if made else None)
         rows = journal.rows
         _close(cfg, run, rows, made, seconds, follower)
         _judge(cfg, run, rows)

@@ -20,7 +20,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from dda.mistakes import UserError
-from dda.pairs.journal import STATUSES, PairRow, find_journals, read_journal
+from dda.pairs.journal import STATUSES, JournalContents, PairRow, find_journals, read_journal
 
 # In the record that Hydra keeps of a start: why the job failed, one line.
 FAILURE = "failure.txt"
@@ -40,7 +40,7 @@ class Job:
         label: the same in short, a line for each.
         problem: why it is not finished; empty if it is.
         rows: what its journals say of every pair tried.
-        speed: pairs per second as W&B has it on record; None where it has not.
+        pairs_per_second: of its shards together, as their journals say; None where none made any.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ class Job:
     label: str
     problem: str
     rows: Sequence[PairRow]
-    speed: float | None
+    pairs_per_second: float | None
 
     @property
     def made(self) -> list[PairRow]:
@@ -61,7 +61,7 @@ class Job:
             **{status: counts[status] for status in STATUSES},
             **{name: _mean(row.measures[name] for row in self.made if name in row.measures) for name in _MEANS},
             "background_error": sum(row.measures["background_error"] for row in self.made) if self.made else None,
-            "pairs_per_second": self.speed,
+            "pairs_per_second": self.pairs_per_second,
         }
 
 
@@ -145,8 +145,8 @@ def read_jobs(sweep: Path) -> list[Job]:
     for index, (folder, start) in enumerate(zip(folders, starts, strict=True)):
         settings = {key: column[index] for key, column in differing.items()}
         lines = [_line(key, short[key][value], key in start.choices) for key, value in settings.items()]
-        rows, problem = _read_rows(folder)
-        jobs.append(Job(folder, settings, "\n".join(lines) or folder.name, problem, rows, _speed(folder)))
+        rows, problem, speed = _read_journals(folder)
+        jobs.append(Job(folder, settings, "\n".join(lines) or folder.name, problem, rows, speed))
     return jobs
 
 
@@ -205,23 +205,29 @@ def _common(paths: Iterable[Sequence[str]]) -> int:
     return sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False)))
 
 
-def _read_rows(folder: Path) -> tuple[list[PairRow], str]:
-    """The pairs tried by a job, and why it is not finished (empty if it is)."""
+def _read_journals(folder: Path) -> tuple[list[PairRow], str, float | None]:
+    """The pairs tried by a job, why it is not finished (empty if it is), and its pairs per second."""
     try:
         files, count = find_journals(folder)
         journals = [read_journal(file) for file in files.values()]
     except UserError as error:
-        return [], str(error)
+        return [], str(error), None
     tried = {key: row for journal in journals for key, row in journal.rows.items()}
     rows = [row for _, row in sorted(tried.items())]
+    speeds = [journal.pairs_per_second for journal in journals if journal.pairs_per_second]
+    return rows, _problem(folder, journals, count), sum(speeds) or None
+
+
+def _problem(folder: Path, journals: Sequence[JournalContents], count: int) -> str:
+    """Why a job of `count` shards is not finished; empty if it is."""
     if failures := _failures(folder):
-        return rows, "; ".join(failures)
+        return "; ".join(failures)
     if not journals:
-        return rows, "stopped before its first pair"
+        return "stopped before its first pair"
     unfinished = count - sum(journal.finished for journal in journals)
     if not unfinished:
-        return rows, ""
-    return rows, "not finished" if count == 1 else f"{unfinished} of {count} shards not finished"
+        return ""
+    return "not finished" if count == 1 else f"{unfinished} of {count} shards not finished"
 
 
 def _failures(folder: Path) -> list[str]:
@@ -229,13 +235,6 @@ def _failures(folder: Path) -> list[str]:
     latest = {start.name.rpartition("_")[2]: start for start in _starts(folder)}
     files = [start / FAILURE for start in latest.values()]
     return [file.read_text(encoding="utf-8") for file in files if file.exists()]
-
-
-def _speed(folder: Path) -> float | None:
-    """Pairs per second of the latest process that made any."""
-    records = sorted(folder.glob("wandb/run-*/files/wandb-summary.json"))
-    speeds = [json.loads(file.read_text(encoding="utf-8")).get("pairs_per_second") for file in records]
-    return next((float(speed) for speed in reversed(speeds) if speed), None)
 
 
 def _mean(values: Iterable[float]) -> float | None:

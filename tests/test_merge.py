@@ -15,7 +15,7 @@ def _shard(run_dir: Path, index: int, num_pairs: int | None = None, finish: bool
     with Journal(run_dir, index, 3) as journal:
         journal.append([row])
         if finish:
-            journal.finish(num_pairs)
+            journal.finish(num_pairs, 2.0)
 
 
 def test_finished_shards_become_one_manifest(tmp_path: Path) -> None:

@@ -64,12 +64,14 @@ class JournalContents:
         rows: the latest row of each (place, face).
         finished: whether the shard's run reached its end after its last row.
         num_pairs: the number of pairs that the finished run was asked for (None: all).
+        pairs_per_second: of the latest start that made any and reached its end; None where none did.
         size: bytes up to the end of the last whole line.
     """
 
     rows: dict[tuple[int, int], PairRow] = field(default_factory=dict)
     finished: bool = False
     num_pairs: int | None = None
+    pairs_per_second: float | None = None
     size: int = 0
 
 
@@ -131,10 +133,10 @@ class Journal:
         """Add rows and return when they are on the disk; all of them or, after an error, none."""
         self._write([asdict(row) for row in rows])
 
-    def finish(self, num_pairs: int | None) -> None:
-        """Note that the shard's part of a run of `num_pairs` pairs (None: all) is done."""
+    def finish(self, num_pairs: int | None, pairs_per_second: float | None) -> None:
+        """Note that the shard's part of a run of `num_pairs` pairs (None: all) is done; how fast, if it made any."""
         if not (self._contents.finished and self._contents.num_pairs == num_pairs):
-            self._write([{"finished": True, "num_pairs": num_pairs}])
+            self._write([{"finished": True, "num_pairs": num_pairs, "pairs_per_second": pairs_per_second}])
 
     def __enter__(self) -> Self:
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -187,6 +189,7 @@ def _take(contents: JournalContents, entry: dict[str, Any]) -> None:
     contents.finished = "finished" in entry
     if contents.finished:
         contents.num_pairs = entry["num_pairs"]
+        contents.pairs_per_second = entry["pairs_per_second"] or contents.pairs_per_second
     else:
         row = PairRow(**entry)
         contents.rows[row.place, row.face] = row

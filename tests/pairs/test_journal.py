@@ -102,15 +102,16 @@ def test_the_finish_mark_lasts_until_the_next_row(tmp_path: Path) -> None:
     with Journal(tmp_path, 0, 1) as journal:
         journal.append([ROW])
         assert not read_journal(file).finished
-        journal.finish(10)
+        journal.finish(10, 6.5)
         assert (read_journal(file).finished, read_journal(file).num_pairs) == (True, 10)
         size = file.stat().st_size
-        journal.finish(10)
+        journal.finish(10, None)
         assert file.stat().st_size == size
-        journal.finish(None)
+        journal.finish(None, None)
         assert (read_journal(file).finished, read_journal(file).num_pairs) == (True, None)
         journal.append([replace(ROW, place=1)])
         assert not read_journal(file).finished
+        assert read_journal(file).pairs_per_second == 6.5  # of the latest start that made pairs
     with Journal(tmp_path, 0, 1) as journal:
         assert len(journal.rows) == 2
 
