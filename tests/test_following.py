@@ -1,14 +1,8 @@
 """A real amplification, followed by W&B: what its record says, and that no outage disturbs it."""
 
-import json
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -19,10 +13,10 @@ from dda.config import register_configs
 from dda.mistakes import UserError
 from dda.pairs.manifest import MANIFEST
 from dda.tracking import dataset_version, recorded_runs
+from tests.wandb_log import read_summary
+from tests.wandb_server import API_KEY, Hanging, Refusing, serve
 
 CONF = Path(tracking.__file__).parents[1] / "conf"
-API_KEY = "0123456789abcdef" * 2 + "01234567"
-
 
 pytestmark = pytest.mark.usefixtures("no_account")
 
@@ -47,10 +41,7 @@ def amplification(job: list[str], tmp_path: Path) -> Callable[..., Path]:
 
 def read_logs(folder: Path) -> list[dict[str, Any]]:
     """The summaries of the W&B runs of a folder, oldest first, by W&B's own reader."""
-    logs = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
-    outputs = [subprocess.run([*command, str(log)], check=True, capture_output=True, text=True).stdout for log in logs]
-    return [json.loads(output) for output in outputs]
+    return [read_summary(log) for log in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
 
 
 def test_the_record_of_a_run_and_of_its_extension(amplification: Callable[..., Path], tmp_path: Path) -> None:
@@ -81,44 +72,6 @@ def test_the_record_of_a_run_and_of_its_extension(amplification: Callable[..., P
     assert lineage["datasets"] == [dataset_version("pairs-run", folder / MANIFEST)]
 
 
-class Refusing(BaseHTTPRequestHandler):
-    """A server that has gone wrong."""
-
-    def do_POST(self) -> None:
-        self.send_error(500)
-
-    do_GET = do_POST
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
-class Hanging(Refusing):
-    """A server that says nothing."""
-
-    over = Event()
-
-    def do_POST(self) -> None:
-        self.over.wait()
-
-    do_GET = do_POST
-
-
-@contextmanager
-def serve(handler: type[Refusing]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # W&B hangs up
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        Hanging.over.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @pytest.mark.parametrize("handler", [Refusing, Hanging])
 def test_an_outage_costs_no_pair(
     handler: type[Refusing],
@@ -129,7 +82,7 @@ def test_an_outage_costs_no_pair(
 ) -> None:
     monkeypatch.setattr(tracking, "INIT_TIMEOUT", 1.0)
     monkeypatch.setenv("WANDB_API_KEY", API_KEY)
-    with serve(handler) as address:
+    with serve(handler) as (address, _):
         monkeypatch.setenv("WANDB_BASE_URL", address)
         folder = amplification("num_pairs=10")
     assert snapshot(folder / "amplified_data") == snapshot(undisturbed / "amplified_data")

@@ -5,11 +5,7 @@ import logging
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -24,10 +20,9 @@ from PIL import Image
 from dda import tracking
 from dda.tracking import Tracker, dataset_name, dataset_version, open_tracker, recorded_runs
 from tests.wandb_log import dry_sync, find_log, inspect, read_records, read_steps, read_summary, wait_until
+from tests.wandb_server import API_KEY, Answering, serve
 
 pytestmark = pytest.mark.usefixtures("no_account")
-
-API_KEY = "0123456789abcdef" * 2 + "01234567"
 
 
 def make_config(**logger: Any) -> DictConfig:
@@ -291,7 +286,7 @@ def test_an_outage_in_the_middle_keeps_the_record(
 ) -> None:
     monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 1.0)
     monkeypatch.setenv("WANDB_API_KEY", API_KEY)
-    with serve_wandb() as (address, stop):
+    with serve(Answering) as (address, stop):
         monkeypatch.setenv("WANDB_BASE_URL", address)
         with (
             caplog.at_level(logging.INFO, "dda"),
@@ -353,48 +348,3 @@ def find_dead_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-class WandbHandler(BaseHTTPRequestHandler):
-    """As much of W&B's server as it takes to open a run."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        call = json.loads(body) if self.path == "/graphql" else {}
-        if call.get("operationName") == "UpsertBucket":
-            asked = call["variables"]
-            project = {"id": "p", "name": asked["project"], "entity": {"id": "e", "name": "somebody"}}
-            bucket = {"id": "b", "name": asked["name"], "project": project, "historyLineCount": 0}
-            answer: dict[str, Any] = {"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}}
-        else:
-            answer = {"data": {"serverInfo": {"features": []}}}
-        content = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
-@contextmanager
-def serve_wandb() -> Iterator[tuple[str, Callable[[], None]]]:
-    """A local stand-in for W&B's server and a function that takes it away."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), WandbHandler)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", stop
-    finally:
-        stop()
