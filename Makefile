@@ -26,7 +26,7 @@ train: $(READY) ## Train an amplifier from your pairs (ARGS="data.root=DIR ...")
 # What made dda/assets/compact. EXCLUDE names the portraits to leave out; the model card says which were.
 weights: $(READY) ## Train the five shipped styles again (PORTRAITS=DIR, EXCLUDE="002 003 ...")
 	$(RUN) -m dda.training.author $(PORTRAITS) outputs/authored $(if $(EXCLUDE),--exclude $(EXCLUDE))
-	$(RUN) run_train.py data.root=outputs/authored train.init=scratch train.updates=1500 train.morphs=100 \
+	$(RUN) run_train.py data.root=outputs/authored train.init=scratch train.updates=2000 train.morphs=100 \
 		run_name=shipped $(ARGS)
 
 test: $(READY) ## Run the tests (ARGS="-k name" for some of them)

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from dda.faces.prepare import PreparedFace, SourceError
 from dda.images import to_tensor, to_uint8
@@ -27,9 +26,6 @@ from dda.timing import StageTimes
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-EDGE = 2
-"""Pixels round a region that count as its edge: a residual drawn in a coarser crop spreads by so much."""
 
 
 @dataclass(frozen=True)
@@ -224,9 +220,7 @@ class Amplification:
 def leakage(makeup: torch.Tensor, masks: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:
     """Share of a makeup residual that lies outside all regions it is wanted in, in [0, 1], (N,).
 
-    Taken before the masks stop it: what the model wanted to paint where no makeup belongs. Counted in
-    whole grey levels, since less than half of one shows in no picture, and beyond the edge that resampling blurs.
-    0 where nothing is painted.
+    Taken before the masks stop it: what the model wanted to paint where no makeup belongs. 0 where nothing is painted.
 
     Args:
         makeup: R_m (N, 3, H, W).
@@ -234,9 +228,8 @@ def leakage(makeup: torch.Tensor, masks: torch.Tensor, gains: torch.Tensor) -> t
         gains: k_r (N, 4); a region with gain 0 is none of the style's.
     """
     worn = gains > 0
-    change = (255 * makeup).round().abs().sum(1) * worn.any(1)[:, None, None]
-    regions = (masks * worn[..., None, None]).sum(1)
-    wanted = F.max_pool2d(regions, 2 * EDGE + 1, stride=1, padding=EDGE) > 0
+    change = makeup.abs().sum(1) * worn.any(1)[:, None, None]
+    wanted = (masks * worn[..., None, None]).sum(1) > 0
     return (change * ~wanted).sum((1, 2)) / change.sum((1, 2)).clamp_min(torch.finfo(change.dtype).tiny)
 
 

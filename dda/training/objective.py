@@ -14,7 +14,7 @@ IMPORTANCE = {"eyes": 6.0, "lips": 3.0, "skin": 1.0, "brows": 3.0}
 RAW = 0.3
 """Weight of the residual as the network gives it, beside the composed one."""
 
-OUTSIDE = 2.0
+OUTSIDE = 6.0
 """The same where no mask reaches: nothing may leak there, although composition would hide it."""
 
 SQUARED = 3.0
