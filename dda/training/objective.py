@@ -15,7 +15,7 @@ RAW = 0.3
 """Weight of the residual as the network gives it, beside the composed one."""
 
 OUTSIDE = 6.0
-"""The same where no mask reaches: nothing may leak there, although composition would hide it."""
+"""Weight of the raw residual where no mask reaches: nothing may leak there, although composition would hide it."""
 
 SQUARED = 3.0
 """Weight of the squared error beside the absolute one."""
@@ -32,8 +32,9 @@ def residual_loss(
 ) -> torch.Tensor:
     """Mean error of the denoised residual R of r = target - source, both composed and raw.
 
-    e(sum_r k_r M_r R - M r, w) + e(R - r, v) with e(x, w) = mean w (|x| + SQUARED x^2) of the scaled residual,
-    w = 1 + sum_r (IMPORTANCE_r - 1) M_r, and v = RAW w where M > 0, OUTSIDE elsewhere.
+    e(sum_r k_r M_r R - M r, w) + e(R - [M > 0] r, v) with e(x, w) = mean w (|x| + SQUARED x^2) of the scaled residual,
+    w = 1 + sum_r (IMPORTANCE_r - 1) M_r, and v = RAW w where M > 0, OUTSIDE elsewhere. What the retoucher changed
+    where no mask reaches (teeth, hair) is not learnt.
 
     Args:
         model: predicts the clean scaled residual.
@@ -56,7 +57,8 @@ def residual_loss(
     composed = strength * prediction - total * residual
     extra = torch.tensor([IMPORTANCE[region] - 1 for region in REGIONS], device=masks.device)
     weight = 1 + torch.einsum("nrhw,r->nhw", masks, extra)[:, None]
-    return _error(composed, weight) + _error(prediction - residual, torch.where(total > 0, RAW * weight, OUTSIDE))
+    within = total > 0
+    return _error(composed, weight) + _error(prediction - within * residual, torch.where(within, RAW * weight, OUTSIDE))
 
 
 def _draw_timesteps(count: int, last: int, generator: torch.Generator) -> torch.Tensor:

@@ -67,13 +67,15 @@ def test_an_error_weighs_what_its_region_does(region: str, batch: tuple[torch.Te
     assert loss_of(knows, (source, target, moved, ids)).item() == pytest.approx((1 + RAW) * inside, rel=1e-4)
 
 
-def test_a_residual_outside_the_masks_counts_as_raw_alone(batch: tuple[torch.Tensor, ...]) -> None:
+def test_outside_the_masks_nothing_is_wanted(batch: tuple[torch.Tensor, ...]) -> None:
+    """Whatever the retoucher did there."""
     knows = _Knows(styles=("A", "B"), channels=(8, 8))
-    knows.answer = torch.zeros(1)
     source, target, masks, ids = batch
-    outside = loss_of(knows, (source, target, torch.zeros_like(masks), ids))
-    error = RESIDUAL_SCALE * 0.2
-    assert outside.item() == pytest.approx(OUTSIDE * (error + SQUARED * error**2) / 2, rel=1e-4)
+    unmasked = (source, target, torch.zeros_like(masks), ids)
+    knows.answer = torch.zeros(1)
+    assert loss_of(knows, unmasked).item() == 0
+    knows.answer = torch.tensor(0.4)
+    assert loss_of(knows, unmasked).item() == pytest.approx(OUTSIDE * (0.4 + SQUARED * 0.4**2), rel=1e-4)
 
 
 def test_the_gains_are_part_of_what_is_composed(batch: tuple[torch.Tensor, ...]) -> None:
