@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
-from diffusers.training_utils import cast_training_params
+from diffusers.training_utils import cast_training_params, compute_snr
 from peft import LoraConfig
 
 from dda.mistakes import UserError
@@ -51,9 +51,16 @@ class Base:
 
     def wanted(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """What the U-Net shall predict of noised latents: the noise, or the velocity where the model was so trained."""
-        if self.schedule.config.prediction_type == "v_prediction":
-            return self.schedule.get_velocity(latents, noise, timesteps)
-        return noise
+        return self.schedule.get_velocity(latents, noise, timesteps) if self._predicts_velocity else noise
+
+    def weight(self, timesteps: torch.Tensor, max_snr: float) -> torch.Tensor:
+        """What a squared error of the prediction counts at ``timesteps`` (N,): min(SNR, max_snr) of the latents."""
+        snr = compute_snr(self.schedule, timesteps)
+        return snr.clamp(max=max_snr) / (snr + 1 if self._predicts_velocity else snr)
+
+    @property
+    def _predicts_velocity(self) -> bool:
+        return self.schedule.config.prediction_type == "v_prediction"
 
 
 def load_base(

@@ -14,20 +14,28 @@ from dda.training.seed_pairs import AlignedPair
 BARE = 0
 """Place of the bare prompt; style s has place s + 1."""
 
+FIRST_STEPS = 0.5
+"""Share of rows that are the first step of a pass, which has most of the way from source to target before it."""
+
+SPREAD = 0.15
+"""Passes begin up to so far, as a share of the schedule, before and after where amplification begins."""
+
 
 @dataclass(frozen=True)
 class Batch:
-    """N rows to denoise.
+    """N rows to denoise, each a step of a pass that begins at a noised source and shall end at a picture.
 
-    ``pictures`` (N, 3, S, S) and ``masks`` (N, 4, S, S) in [0, 1], ``prompts`` and ``timesteps`` (N,) int64,
-    ``noise`` (N, 4, h, w).
+    ``pictures`` and ``sources`` (N, 3, S, S), ``masks`` (N, 4, S, S), all in [0, 1]; ``prompts`` (N,) int64; ``noise``
+    (N, 4, h, w); ``timesteps`` of the step and ``starts``, those of the first step of its pass, (N,) int64.
     """
 
     pictures: torch.Tensor
+    sources: torch.Tensor
     masks: torch.Tensor
     prompts: torch.Tensor
     noise: torch.Tensor
     timesteps: torch.Tensor
+    starts: torch.Tensor
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
@@ -44,11 +52,18 @@ class BatchMaker:
         size: S, side of the pictures in pixels.
         latent_size: h, side of their latents.
         timesteps: levels of noise.
+        strength: where amplification begins, as a share of them, in (0, 1].
         dropout: share of targets whose condition is dropped, in [0, 1).
     """
 
     def __init__(
-        self, pairs: Sequence[AlignedPair], size: int, latent_size: int, timesteps: int, dropout: float
+        self,
+        pairs: Sequence[AlignedPair],
+        size: int,
+        latent_size: int,
+        timesteps: int,
+        strength: float,
+        dropout: float,
     ) -> None:
         self.size = size
         self.margin = size // 4
@@ -56,7 +71,7 @@ class BatchMaker:
         self.stacks = (torch.stack(padded) * 255).round().to(torch.uint8)
         self.styles = torch.tensor([pair.style for pair in pairs])
         self.latent_size = latent_size
-        self.timesteps = timesteps
+        self.starts = int(max(strength - SPREAD, 0) * timesteps), round(min(strength + SPREAD, 1) * timesteps)
         self.dropout = dropout
 
     def draw(self, count: int, generator: torch.Generator, rows: slice, device: torch.device) -> Batch:
@@ -70,7 +85,10 @@ class BatchMaker:
         matrices = random_similarities(count, self.size, self.margin, generator)
         light = random_light(count, generator)
         noise = torch.randn(count, 4, self.latent_size, self.latent_size, generator=generator)
-        timesteps = torch.randint(self.timesteps, (count,), generator=generator)
+        starts = torch.randint(*self.starts, (count,), generator=generator)
+        first = torch.rand(count, generator=generator) < FIRST_STEPS
+        later = (torch.rand(count, generator=generator) * starts).long()
+        timesteps = torch.where(first, starts, later)
 
         crops = warp(self.stacks[chosen[rows]].to(device).float() / 255, matrices[rows], self.size)
         made_up = styled[rows].to(device)
@@ -79,10 +97,12 @@ class BatchMaker:
         prompts = torch.where(styled, self.styles[chosen] + 1, BARE)
         return Batch(
             relight(pictures, (gamma, gain, saturation)),
+            relight(crops[:, :3], (gamma, gain, saturation)),
             crops[:, 6:],
             prompts[rows].to(device),
             noise[rows].to(device),
             timesteps[rows].to(device),
+            starts[rows].to(device),
         )
 
 

@@ -1,8 +1,9 @@
-"""What LoRA training asks of the U-Net: the noise of the latents, above all where makeup goes."""
+"""What LoRA training asks of the U-Net: the noise that leads from source to target, above all where makeup goes."""
 
 from collections.abc import Callable
 
 import torch
+from diffusers.training_utils import compute_snr
 from torch.nn import functional as F
 
 from dda.styles import REGIONS
@@ -21,9 +22,18 @@ CROPS = ("eyes", "lips")
 CROP_LOSS = 0.5
 """Weight of the crops beside the whole picture."""
 
+MAX_SNR = 5.0
+"""Signal-to-noise ratio above which an error of the noise counts less, as it then changes the picture less
+(min-SNR weighting: Hang et al., Efficient Diffusion Training via Min-SNR Weighting Strategy, ICCV 2023)."""
+
 
 def noise_loss(predict: Callable[..., torch.Tensor], base: Base, batch: Batch) -> torch.Tensor:
     """Loss (N,) of a batch: the masked noise loss, and CROP_LOSS times the crop loss, of the same prediction.
+
+    Amplification begins at the noised source, z = a z_0 + s e, and shall end at the target z_1. Seen from there the
+    noise is e' = e + (a / s) (z_0 - z_1), and a pass that predicts e' at every step keeps it: later steps see a' z_1 +
+    s' e'. So the U-Net learns to predict e' there, (a / s) being of the timestep at which the pass began. Were it shown
+    noised targets alone, it would never have seen what amplification asks of it: bare lips under the style's prompt.
 
     Args:
         predict: the base's U-Net, as it is or wrapped.
@@ -31,9 +41,12 @@ def noise_loss(predict: Callable[..., torch.Tensor], base: Base, batch: Batch) -
         batch: N rows.
     """
     latents = base.encode(batch.pictures)
-    noisy = base.schedule.add_noise(latents, batch.noise, batch.timesteps)
+    ratio = compute_snr(base.schedule, batch.starts).sqrt()
+    noise = batch.noise + ratio[:, None, None, None] * (base.encode(batch.sources) - latents)
+    noisy = base.schedule.add_noise(latents, noise, batch.timesteps)
     (prediction,) = predict(noisy, batch.timesteps, base.tokens[batch.prompts], return_dict=False)
-    error = (prediction.float() - base.wanted(latents, batch.noise, batch.timesteps)).square().mean(1)
+    error = (prediction.float() - base.wanted(latents, noise, batch.timesteps)).square().mean(1)
+    error = error * base.weight(batch.timesteps, MAX_SNR)[:, None, None]
     masks = F.interpolate(batch.masks, size=error.shape[-2:], mode="area")
     return masked_loss(error, masks) + CROP_LOSS * crop_loss(error, masks)
 

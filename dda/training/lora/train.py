@@ -127,6 +127,7 @@ def _settings(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPai
         "model.pretrained": cfg.model.pretrained,
         "model.prompt": prompt,
         "model.bare_prompt": bare_prompt,
+        "model.strength": cfg.model.strength,
         **{f"train.{key}": cfg.train[key] for key in keys},
     }
 
@@ -149,7 +150,9 @@ def _fit(
     """Run the updates that are left."""
     train = cfg.train
     latent_size = train.resolution // base.model.downsampling
-    maker = BatchMaker(pairs, train.resolution, latent_size, base.timesteps, train.condition_dropout)
+    maker = BatchMaker(
+        pairs, train.resolution, latent_size, base.timesteps, cfg.model.strength, train.condition_dropout
+    )
     share = train.batch_size // accelerator.num_processes
     rows = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
     unet.train()
@@ -195,6 +198,7 @@ def _facts(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPair])
         "started from": cfg.model.pretrained,
         "rank": train.rank,
         "learning rate": f"{train.learning_rate:g}, cosine decay",
+        "made for model.strength": cfg.model.strength,
         "condition dropout": train.condition_dropout,
         "seed": cfg.seed,
     }

@@ -16,7 +16,7 @@ from dda.training.seed_pairs import AlignedPair
 from dda.training.watch import Watch, paint_pair
 
 LEVELS = 4
-"""Levels of noise at which the loss is taken, evenly spread over the schedule."""
+"""Steps at which the loss is taken, evenly spread over the pass that amplification walks."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class LoraWatch:
         """Mean loss of targets under their styles' prompts, and of sources under the bare one."""
         device = self.base.unet.device
         made_up, bare = [], []
-        for batch in held_batches(self.watch.pairs, self.size, self.base, self.watch.seed):
+        for batch in held_batches(self.watch.pairs, self.size, self.base, self.sampling.strength, self.watch.seed):
             loss = noise_loss(self.base.unet, self.base, batch.to(device))
             made_up.append(loss[0::2])
             bare.append(loss[1::2])
@@ -80,21 +80,23 @@ class LoraWatch:
         )
 
 
-def held_batches(pairs: Sequence[AlignedPair], size: int, base: Base, seed: int) -> Iterator[Batch]:
-    """For each pair a batch at ``LEVELS`` levels of noise: its target under its style, its source under none, by turns.
+def held_batches(pairs: Sequence[AlignedPair], size: int, base: Base, strength: float, seed: int) -> Iterator[Batch]:
+    """For each pair a batch of ``LEVELS`` steps: to its target under its style, to its source under none, by turns.
 
     The noise is the same every time, and the pictures are as they are.
     """
-    steps = (torch.arange(LEVELS) + 0.5) / LEVELS * base.timesteps
-    timesteps = steps.long().repeat_interleave(2)
+    begin = strength * base.timesteps
+    timesteps = ((torch.arange(LEVELS) + 0.5) / LEVELS * begin).long().repeat_interleave(2)
     generator = torch.Generator().manual_seed(seed)
     side = size // base.model.downsampling
     for pair in pairs:
         stack = stack_pair(pair, size)
         yield Batch(
             pictures=torch.stack([stack[3:6], stack[:3]] * LEVELS),
+            sources=stack[None, :3].expand(2 * LEVELS, -1, -1, -1),
             masks=stack[None, 6:].expand(2 * LEVELS, -1, -1, -1),
             prompts=torch.tensor([pair.style + 1, BARE] * LEVELS),
             noise=torch.randn(2 * LEVELS, 4, side, side, generator=generator),
             timesteps=timesteps,
+            starts=torch.full_like(timesteps, int(begin) - 1),
         )

@@ -20,7 +20,7 @@ def pairs(portraits: list[PreparedFace]) -> list[AlignedPair]:
 
 
 def make(pairs: list[AlignedPair], dropout: float) -> BatchMaker:
-    return BatchMaker(pairs, 64, 8, 1000, dropout)
+    return BatchMaker(pairs, 64, 8, 1000, 0.3, dropout)
 
 
 def is_flat(pictures: torch.Tensor) -> torch.Tensor:
@@ -48,11 +48,28 @@ def test_a_dropped_condition_makes_the_picture_bare_too(pairs: list[AlignedPair]
     assert torch.equal(styled, is_flat(batch.pictures))
 
 
+def test_a_bare_row_is_its_own_source(pairs: list[AlignedPair]) -> None:
+    batch = make(pairs, 0.3).draw(64, generator(), ALL, CPU)
+    bare = batch.prompts == BARE
+    assert torch.equal(batch.pictures[bare], batch.sources[bare])
+    assert not is_flat(batch.sources).any()
+
+
+def test_passes_begin_about_where_amplification_does(pairs: list[AlignedPair]) -> None:
+    batch = make(pairs, 0.1).draw(400, generator(), ALL, CPU)
+    assert 150 <= batch.starts.min() < 160 and 440 < batch.starts.max() < 450
+    first = batch.starts == batch.timesteps
+    assert 0.4 < first.float().mean() < 0.6
+    assert (batch.timesteps <= batch.starts).all() and 0 <= batch.timesteps.min() < 20
+    whole = BatchMaker(pairs, 64, 8, 1000, 1.0, 0.1).draw(400, generator(), ALL, CPU)
+    assert whole.starts.min() >= 850 and 990 < whole.starts.max() < 1000
+
+
 def test_processes_that_share_a_batch_draw_its_parts(pairs: list[AlignedPair]) -> None:
     maker = make(pairs, 0.1)
     whole = maker.draw(6, generator(), ALL, CPU)
     parts = [maker.draw(6, generator(), rows, CPU) for rows in (slice(0, 3), slice(3, 6))]
-    for name in ("pictures", "masks", "prompts", "noise", "timesteps"):
+    for name in ("pictures", "sources", "masks", "prompts", "noise", "timesteps", "starts"):
         joined = torch.cat([getattr(part, name) for part in parts])
         assert torch.allclose(joined, getattr(whole, name), atol=1e-6)
 
@@ -64,14 +81,13 @@ def test_shapes_and_ranges(pairs: list[AlignedPair]) -> None:
     for part in (batch.pictures, batch.masks):
         assert part.min() >= 0 and part.max() <= 1
     assert batch.masks.sum(1).max() <= 1.02  # each is rounded to a 255th
-    assert 0 <= batch.timesteps.min() < 100 and 900 < batch.timesteps.max() < 1000
 
 
 def test_masks_move_with_the_picture(pairs: list[AlignedPair]) -> None:
     """Where the target differs from the source is where the masks are, after turning and shifting too."""
     pair = pairs[0]
     painted = np.where(pair.regions.total[..., None] > 0.5, 255, np.zeros(3)).astype(np.uint8)
-    batch = BatchMaker([AlignedPair(np.zeros_like(painted), painted, pair.regions, 0)], 64, 8, 1000, 0.0).draw(
+    batch = BatchMaker([AlignedPair(np.zeros_like(painted), painted, pair.regions, 0)], 64, 8, 1000, 0.3, 0.0).draw(
         16, generator(), ALL, CPU
     )
     shown = batch.pictures[0::2].mean(1)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 
 from dda.models.pretrained import load_stable_diffusion
 from dda.training.lora.base import Base
@@ -11,6 +11,7 @@ from dda.training.lora.batch import Batch
 from dda.training.lora.objective import (
     CROP_LOSS,
     EMPHASIS,
+    MAX_SNR,
     OUTSIDE,
     bounding_boxes,
     crop_loss,
@@ -83,10 +84,13 @@ def test_a_perfect_prediction_has_no_loss(prediction_type: str, tiny_sd: Path, m
     generator = torch.Generator().manual_seed(0)
     pictures, noise = torch.rand(2, 3, 64, 64, generator=generator), torch.randn(2, 4, 8, 8, generator=generator)
     timesteps = torch.tensor([100, 800])
-    batch = Batch(pictures, masks, torch.tensor([0, 1]), noise, timesteps)
+    batch = Batch(pictures, pictures, masks, torch.tensor([0, 1]), noise, timesteps, timesteps)
     latents = base.encode(pictures)
     signal = schedule.alphas_cumprod[timesteps].sqrt()[:, None, None, None]
     spread = (1 - signal**2).sqrt()
+    snr = (signal / spread).flatten() ** 2
+    assert snr[0] > MAX_SNR > snr[1]
+    weight = snr.clamp(max=MAX_SNR) / (snr if prediction_type == "epsilon" else snr + 1)
     right = noise if prediction_type == "epsilon" else signal * noise - spread * latents
 
     def predict(noisy: torch.Tensor, *given: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
@@ -96,4 +100,42 @@ def test_a_perfect_prediction_has_no_loss(prediction_type: str, tiny_sd: Path, m
     offset = 0.0
     assert torch.allclose(noise_loss(predict, base, batch), torch.zeros(2), atol=1e-9)
     offset = 2.0
-    assert torch.allclose(noise_loss(predict, base, batch), torch.tensor([4 + 4 * CROP_LOSS, 4.0]), atol=1e-4)
+    assert torch.allclose(noise_loss(predict, base, batch), torch.tensor([4 + 4 * CROP_LOSS, 4.0]) * weight, atol=1e-4)
+
+
+class _Answers:
+    """A U-Net whose prediction is given, and which keeps what it was shown."""
+
+    def __init__(self, answer: torch.Tensor) -> None:
+        self.answer = answer
+
+    def __call__(self, noisy: torch.Tensor, *_: object, return_dict: bool) -> tuple[torch.Tensor]:
+        self.seen = noisy
+        return (self.answer,)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_predicting_what_is_wanted_leads_from_the_noised_source_to_the_target(
+    prediction_type: str, tiny_sd: Path, masks: torch.Tensor
+) -> None:
+    """Steps of diffusers' own DDIM, the first at the noised source: each is one that the loss asks for."""
+    model = load_stable_diffusion(str(tiny_sd))
+    schedule = DDPMScheduler.from_config(model.scheduler, prediction_type=prediction_type)
+    base = Base(model, None, torch.zeros(2, 77, 32), schedule)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    source, target = torch.rand(2, 1, 3, 64, 64, generator=generator)
+    noise = torch.randn(1, 4, 8, 8, generator=generator)
+    ddim = DDIMScheduler.from_config(model.scheduler, prediction_type=prediction_type, set_alpha_to_one=True)
+    ddim.set_timesteps(10)
+    timesteps = ddim.timesteps[4:]
+    begun = timesteps[:1]
+    ratio = (schedule.alphas_cumprod[begun] / (1 - schedule.alphas_cumprod[begun])).sqrt()
+    lead = noise + ratio * (base.encode(source) - base.encode(target))
+    latents = schedule.add_noise(base.encode(source), noise, begun)
+    for timestep in timesteps:
+        unet = _Answers(base.wanted(base.encode(target), lead, timestep[None]))
+        batch = Batch(target, source, masks[:1], torch.tensor([1]), noise, timestep[None], begun)
+        assert noise_loss(unet, base, batch).item() < 1e-9
+        assert torch.allclose(unet.seen, latents, atol=1e-4)
+        latents = ddim.step(unet.answer, timestep, latents).prev_sample
+    assert torch.allclose(latents, base.encode(target), atol=0.02)

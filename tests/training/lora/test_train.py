@@ -68,7 +68,7 @@ def plain_unet(trained_sd: Path) -> UNet2DConditionModel:
 
 
 def test_training_lowers_the_loss_whatever_the_seed(trained: Path, train: Train, tmp_path: Path) -> None:
-    """On one held set of noise; measured: to 0.73, 0.88 and 0.82 of the base model's with three seeds."""
+    """On one held set of noise; measured: to 0.70, 0.81 and 0.78 of the base model's with three seeds."""
     for run in (trained, train(tmp_path, "seed=1", f"train.updates={UPDATES}")):
         measured = figures(run)
         for name in ("seed noise loss", "seed noise loss, bare"):
@@ -170,14 +170,14 @@ def test_a_resume_with_other_settings_is_refused(change: str, trained: Path, tra
 # --- Variants -------------------------------------------------------------------------------------------
 
 
-def test_bf16_and_gradient_checkpointing_train_too(trained: Path, train: Train, tmp_path: Path) -> None:
-    run = train(tmp_path, "train.updates=2", "train.precision=bf16", "train.gradient_checkpointing=true")
-    rounded, exact = (figures(folder)["seed noise loss of the base model"] for folder in (run, trained))
-    assert rounded == pytest.approx(exact, rel=0.02) and rounded != exact
-    matrices = load_file(run / "checkpoint" / WEIGHTS)
-    assert all(
-        matrix.dtype == torch.float32 and matrix.isfinite().all() and matrix.any() for matrix in matrices.values()
-    )
+def test_bf16_and_gradient_checkpointing_train_too(train: Train, tmp_path: Path) -> None:
+    settings = ["train.updates=2"], ["train.updates=2", "train.precision=bf16", "train.gradient_checkpointing=true"]
+    runs = [train(tmp_path / str(index), *given) for index, given in enumerate(settings)]
+    exact, rounded = (load_file(run / "checkpoint" / WEIGHTS) for run in runs)
+    assert exact.keys() == rounded.keys()
+    assert all(matrix.dtype == torch.float32 and matrix.any() for matrix in rounded.values())
+    ours, theirs = (torch.cat([matrices[name].flatten() for name in exact]) for matrices in (rounded, exact))
+    assert 0 < (ours - theirs).norm() < 0.2 * theirs.norm()
 
 
 # --- Mistakes -------------------------------------------------------------------------------------------
