@@ -170,6 +170,15 @@ def test_a_resume_with_other_settings_is_refused(change: str, trained: Path, tra
 # --- Variants -------------------------------------------------------------------------------------------
 
 
+def test_it_ends_with_the_command_that_amplifies(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], trained_sd: Path
+) -> None:
+    run = train(tmp_path, "train.updates=1", "model.strength=0.5")
+    base = f"model=sd15 model.pretrained={trained_sd} model.strength=0.5"
+    command = f"python run_amplify.py {base} model.checkpoint={run}/checkpoint style_set=checkpoint"
+    assert capsys.readouterr().out.endswith(f"  {command}\n")
+
+
 def test_bf16_and_gradient_checkpointing_train_too(train: Train, tmp_path: Path) -> None:
     settings = ["train.updates=2"], ["train.updates=2", "train.precision=bf16", "train.gradient_checkpointing=true"]
     runs = [train(tmp_path / str(index), *given) for index, given in enumerate(settings)]
