@@ -1,6 +1,5 @@
 """The amplification stage: `run_amplify.py` from its configuration to a folder of pairs."""
 
-import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,11 +20,11 @@ from dda.mistakes import UserError
 from dda.models.amplifier import known_styles, pixel_settings
 from dda.pairs.journal import Journal, PairRow, read_journal
 from dda.pairs.plan import Plan, PlannedPair, ShardPlan, make_plan
-from dda.pairs.writer import DATA_FOLDER, pair_exists
-from dda.report import SAMPLES_NAME, samples_from_manifest, summary_table
+from dda.pairs.writer import pair_exists
+from dda.report import samples_from_manifest, tell_summary
 from dda.settings import claim
 from dda.styles import Style, resolve_styles
-from dda.terminal import CONSOLE, pairs_progress, say
+from dda.terminal import pairs_progress, say
 from dda.tracking import open_tracker
 
 
@@ -125,12 +124,7 @@ def _close(cfg: DictConfig, run: Run, rows: list[PairRow], made: int, seconds: f
         if any(row.status == "ok" for row in rows):
             samples = samples_from_manifest(run.folder)
     follower.close(rows, made, seconds, samples)
-    CONSOLE.print(summary_table(rows, made, seconds))
-    data = Path(os.path.relpath(run.folder / DATA_FOLDER))
-    if any(row.status == "ok" for row in rows):
-        say(f"Pairs are in  {data}")
-    if samples is not None:
-        say(f"Look at       {data / SAMPLES_NAME}")
+    tell_summary(rows, made, seconds, run.folder, drawn=samples is not None)
 
 
 def _judge(cfg: DictConfig, run: Run, rows: list[PairRow]) -> None:

@@ -1,5 +1,6 @@
 """What a person looks at when a run ends: a figure of sample pairs and a table of what was done."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from dda.images import encode_png, read_image, resize
 from dda.pairs.journal import PairRow
 from dda.pairs.manifest import MANIFEST
 from dda.pairs.writer import DATA_FOLDER, write_atomically
+from dda.terminal import CONSOLE, say
 
 SAMPLES_NAME = "samples_visualization.png"
 
@@ -111,6 +113,16 @@ def comparison(blocks: Mapping[str, Sequence[GridRow]], headers: Mapping[str, st
     jobs = list(headers)
     figures = [_draw_jobs(blocks, headers, jobs[start : start + width], width) for start in range(0, len(jobs), width)]
     return np.concatenate(figures)
+
+
+def tell_summary(rows: Sequence[PairRow], made_now: int, seconds: float, run_dir: Path, drawn: bool) -> None:
+    """Print the closing summary of a run, and where its pairs are and its figure, if that was drawn."""
+    CONSOLE.print(summary_table(rows, made_now, seconds))
+    data = Path(os.path.relpath(run_dir / DATA_FOLDER))
+    if any(row.status == "ok" for row in rows):
+        say(f"Pairs are in  {data}")
+    if drawn:
+        say(f"Look at       {data / SAMPLES_NAME}")
 
 
 def summary_table(rows: Sequence[PairRow], made_now: int, seconds: float) -> Table:
