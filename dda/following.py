@@ -46,7 +46,7 @@ class Follower:
 
     def begin(self, counts: Mapping[str, int]) -> None:
         """Log where the run stands, by status, before this process makes its first pair."""
-        self._tracker.log({status: counts[status] for status in STATUSES}, step=counts["ok"])
+        self._tracker.log(_by_status(counts), step=counts["ok"])
 
     def log(self, rows: Sequence[PairRow], counts: Mapping[str, int], pairs_per_second: float) -> None:
         """Log how far the run is.
@@ -62,7 +62,7 @@ class Follower:
         self._tracker.log(
             {
                 "pairs_per_second": pairs_per_second,
-                **{status: counts[status] for status in STATUSES},
+                **_by_status(counts),
                 **{f"seconds_per_pair/{stage}": spent / len(new) for stage, spent in seconds.items() if new},
                 **_memory(),
             },
@@ -88,7 +88,7 @@ class Follower:
         self._seconds.update(self._times.take())
         self._tracker.summary(
             {
-                **_counts(rows),
+                **_by_status(Counter(row.status for row in rows)),
                 "pairs_made_now": made,
                 "pairs_per_second": made / seconds if made else 0.0,
                 "background_error": sum(row.measures["background_error"] for row in done),
@@ -134,8 +134,8 @@ class Follower:
         ]
 
 
-def _counts(rows: Sequence[PairRow]) -> dict[str, int]:
-    counts = Counter(row.status for row in rows)
+def _by_status(counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts of all statuses, those that no pair has too."""
     return {status: counts[status] for status in STATUSES}
 
 
