@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from dda.styles import REGIONS
 from dda.training.lora.base import Base
-from dda.training.lora.batch import Batch
+from dda.training.lora.batch import BARE, Batch
 
 EMPHASIS = {"eyes": 2.0, "lips": 2.0, "skin": 1.0, "brows": 1.0}
 """Weight of a region's error: the small regions carry the finest makeup."""
@@ -42,13 +42,22 @@ def noise_loss(predict: Callable[..., torch.Tensor], base: Base, batch: Batch) -
     """
     latents = base.encode(batch.pictures)
     ratio = compute_snr(base.schedule, batch.starts).sqrt()
-    noise = batch.noise + ratio[:, None, None, None] * (base.encode(batch.sources) - latents)
+    noise = batch.noise + ratio[:, None, None, None] * _to_source(base, batch, latents)
     noisy = base.schedule.add_noise(latents, noise, batch.timesteps)
     (prediction,) = predict(noisy, batch.timesteps, base.tokens[batch.prompts], return_dict=False)
     error = (prediction.float() - base.wanted(latents, noise, batch.timesteps)).square().mean(1)
     error = error * base.weight(batch.timesteps, MAX_SNR)[:, None, None]
     masks = F.interpolate(batch.masks, size=error.shape[-2:], mode="area")
     return masked_loss(error, masks) + CROP_LOSS * crop_loss(error, masks)
+
+
+def _to_source(base: Base, batch: Batch, latents: torch.Tensor) -> torch.Tensor:
+    """z_0 - z_1 of each row, like ``latents`` z_1; a bare row is its own source, and not encoded again."""
+    way = torch.zeros_like(latents)
+    made_up = batch.prompts != BARE
+    if made_up.any():
+        way[made_up] = base.encode(batch.sources[made_up]) - latents[made_up]
+    return way
 
 
 def masked_loss(error: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
