@@ -269,13 +269,13 @@ def test_memory_too_small_for_one_pair_is_said(amplify: Amplify, tiny: CompactAm
 
 
 def test_leakage_is_the_share_of_the_residual_outside_the_regions_of_the_style() -> None:
-    makeup = torch.zeros(1, 3, 4, 64)
-    makeup[..., :16] = 0.3  # skin
-    makeup[..., 16:32] = -0.1  # lips
-    makeup[..., 48:] = 0.1  # background
-    masks = torch.zeros(1, 4, 4, 64)
-    masks[:, REGIONS.index("skin"), :, :16] = 0.01
-    masks[:, REGIONS.index("lips"), :, 16:32] = 1
+    makeup = torch.zeros(1, 3, 4, 4)
+    makeup[..., 0] = 75 / 255  # skin
+    makeup[..., 1] = -25 / 255  # lips
+    makeup[..., 3] = 25 / 255  # background
+    masks = torch.zeros(1, 4, 4, 4)
+    masks[:, REGIONS.index("skin"), :, 0] = 0.01
+    masks[:, REGIONS.index("lips"), :, 1] = 1
     assert leakage(makeup, masks, torch.ones(1, 4)).item() == pytest.approx(0.2)
     without_lips = torch.tensor([[1.0, 0.0, 1.0, 1.0]])
     assert leakage(makeup, masks, without_lips).item() == pytest.approx(0.4)
