@@ -3,15 +3,12 @@
 Geometry and light change in source and target together, so that a pair stays a pair.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from scipy.interpolate import RBFInterpolator
 from torch.nn import functional as F
 
 from dda.faces.align import CROP_SIZE, warp
-from dda.training.colour_law import LIPS, from_log_colour, log_colour
 from dda.training.seed_pairs import MARGIN, PADDED_SIZE, SeedPair
 
 BEYOND = 0.2
@@ -75,23 +72,14 @@ def _warp_onto(pair: SeedPair, points: np.ndarray) -> torch.Tensor:
 
 
 def augmented_batch(
-    pairs: list[SeedPair], laws: Mapping[int, torch.Tensor], generator: torch.Generator
+    pairs: list[SeedPair], generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Sources (N, 3, S, S), targets, masks (N, 4, S, S) in [0, 1] and styles (N,), each turned, shifted and relit.
-
-    Light changes source and target alike, except on the lips of the styles that have a law
-    (:func:`dda.training.colour_law.colour_laws`): these get other colours, and what the law makes of them.
-    """
+    """Sources (N, 3, S, S), targets, masks (N, 4, S, S) in [0, 1] and styles (N,), each turned, shifted and relit."""
     stacks = torch.stack([torch.cat([pair.source, pair.target, pair.masks]) for pair in pairs]).float() / 255
     crops = warp(stacks, random_similarities(len(pairs), CROP_SIZE, MARGIN, generator), CROP_SIZE)
     light = random_light(len(pairs), generator)
-    source, target, masks = crops[:, :3], crops[:, 3:6], crops[:, 6:]
-    relit = relight(source, light), relight(target, light)
-    if any(pair.style in laws for pair in pairs):
-        cover = masks[:, LIPS, None] * torch.tensor([float(pair.style in laws) for pair in pairs])[:, None, None, None]
-        slopes = torch.stack([laws.get(pair.style, torch.eye(3)) for pair in pairs])
-        relit = recolour(source, target, relit, cover, slopes, random_shift(len(pairs), generator))
-    return *relit, masks, torch.tensor([pair.style for pair in pairs])
+    source, target = relight(crops[:, :3], light), relight(crops[:, 3:6], light)
+    return source, target, crops[:, 6:], torch.tensor([pair.style for pair in pairs])
 
 
 def _uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
@@ -130,32 +118,3 @@ def relight(image: torch.Tensor, light: tuple[torch.Tensor, torch.Tensor, torch.
     lit = gain * image.clamp(min=1e-4) ** gamma
     grey = lit.mean(1, keepdim=True)
     return (grey + saturation * (lit - grey)).clamp(0, 1)
-
-
-def random_shift(count: int, generator: torch.Generator) -> torch.Tensor:
-    """For :func:`recolour`: by how much lips change their logarithmic colour, (N, 3, 1, 1); half of them do not."""
-    shift = _uniform(-0.5, 0.5, (count, 1, 1, 1), generator) + _uniform(-0.2, 0.2, (count, 3, 1, 1), generator)
-    return torch.where(torch.rand((count, 1, 1, 1), generator=generator) < 0.5, shift, 0.0)
-
-
-def recolour(
-    source: torch.Tensor,
-    target: torch.Tensor,
-    relit: tuple[torch.Tensor, torch.Tensor],
-    cover: torch.Tensor,
-    slopes: torch.Tensor,
-    shift: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Source and target under another light, with lips of another colour: log t' = log t + A (log s' - log s).
-
-    Args:
-        source: (N, 3, H, W) in [0, 1], like ``target`` and the two of ``relit``, source and target.
-        target: the face with makeup.
-        relit: both under the other light, as they are where ``cover`` is 0.
-        cover: (N, 1, H, W), 1 where the law holds.
-        slopes: A, (N, 3, 3).
-        shift: of log s' on the lips, (N, 3, 1, 1).
-    """
-    lit, lit_target = (log_colour(picture) + cover * shift for picture in relit)
-    lawful = log_colour(target) + torch.einsum("nab,nbhw->nahw", slopes, lit - log_colour(source))
-    return from_log_colour(lit), from_log_colour(torch.lerp(lit_target, lawful, cover))

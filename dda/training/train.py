@@ -25,7 +25,7 @@ from dda.terminal import CONSOLE
 from dda.tracking import open_tracker
 from dda.training.augment import augmented_batch, morphed_pairs
 from dda.training.card import COMPACT, write_card
-from dda.training.colour_law import colour_laws, levelled
+from dda.training.level import levelled
 from dda.training.loop import run_updates, tell_end, tell_start
 from dda.training.objective import residual_loss
 from dda.training.seed_pairs import AlignedPair, SeedPair, cut_pair, load_pairs
@@ -152,8 +152,7 @@ def _fit(cfg: DictConfig, state: TrainingState, pairs: list[SeedPair], watch: Wa
     """Run the updates that are left."""
     train = cfg.train
     bf16 = _in_bf16(train.precision, state.model.device)
-    laws = colour_laws(pairs)
-    pairs = levelled(pairs, laws)
+    pairs = levelled(pairs)
     morphs = morphed_pairs(pairs, train.morphs, cfg.seed)
     state.model.train().requires_grad_(True)
 
@@ -166,25 +165,18 @@ def _fit(cfg: DictConfig, state: TrainingState, pairs: list[SeedPair], watch: Wa
         train,
         watch.tracker,
         CONSOLE,
-        update=lambda: _update(state, pairs, morphs, laws, train.batch_size, bf16),
+        update=lambda: _update(state, pairs, morphs, train.batch_size, bf16),
         look=look,
         save=lambda: state.save(state_file),
     )
 
 
-def _update(
-    state: TrainingState,
-    pairs: list[SeedPair],
-    morphs: list[SeedPair],
-    laws: Mapping[int, torch.Tensor],
-    batch_size: int,
-    bf16: bool,
-) -> float:
+def _update(state: TrainingState, pairs: list[SeedPair], morphs: list[SeedPair], batch_size: int, bf16: bool) -> float:
     """One step of the optimizer; returns the loss. Half of a batch are morphs, where there are any."""
     batch = [
         _draw(pool or pairs, state.generator) for pool in itertools.islice(itertools.cycle((pairs, morphs)), batch_size)
     ]
-    crops = augmented_batch(batch, laws, state.generator)
+    crops = augmented_batch(batch, state.generator)
     source, target, masks, styles = (tensor.to(state.model.device) for tensor in crops)
     style_ids = styles[:, None].expand(-1, len(REGIONS))
     loss = residual_loss(state.model, source, target, masks, style_ids, state.generator, bf16)

@@ -6,9 +6,7 @@ import torch
 
 from dda.faces.align import CROP_SIZE
 from dda.faces.parser import MeshParser
-from dda.styles import REGIONS
-from dda.training.augment import augmented_batch, morph, morphed_pairs, recolour, relight
-from dda.training.colour_law import colour_laws
+from dda.training.augment import augmented_batch, morph, morphed_pairs, relight
 from dda.training.seed_pairs import PADDED_SIZE, SeedPair, cut_pair, load_pairs
 
 
@@ -77,7 +75,7 @@ def test_styles_are_not_mixed_and_a_lone_face_has_no_morphs(pairs: list[SeedPair
 
 
 def test_a_batch_has_the_shapes_and_ranges_of_the_model(pairs: list[SeedPair]) -> None:
-    source, target, masks, styles = augmented_batch([*pairs, pairs[0]], {}, generator())
+    source, target, masks, styles = augmented_batch([*pairs, pairs[0]], generator())
     assert source.shape == target.shape == (3, 3, CROP_SIZE, CROP_SIZE) and masks.shape == (3, 4, CROP_SIZE, CROP_SIZE)
     for tensor in (source, target, masks):
         assert tensor.dtype == torch.float32 and float(tensor.min()) >= 0 and float(tensor.max()) <= 1
@@ -86,30 +84,26 @@ def test_a_batch_has_the_shapes_and_ranges_of_the_model(pairs: list[SeedPair]) -
 
 
 def test_a_batch_follows_its_generator(pairs: list[SeedPair]) -> None:
-    laws = colour_laws(pairs)
-    first, again, other = (augmented_batch(pairs, laws, generator(seed)) for seed in (0, 0, 1))
+    first, again, other = (augmented_batch(pairs, generator(seed)) for seed in (0, 0, 1))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
 
 
 def test_each_pair_of_a_batch_is_treated_differently(pairs: list[SeedPair]) -> None:
-    source, *_ = augmented_batch([pairs[0]] * 4, {}, generator())
+    source, *_ = augmented_batch([pairs[0]] * 4, generator())
     assert not any(torch.allclose(source[0], source[i], atol=0.02) for i in (1, 2, 3))
 
 
 def test_a_pair_stays_a_pair(pairs: list[SeedPair]) -> None:
     """Source and target get the same geometry and the same light."""
-    unpainted = painted(pairs)
     for seed in range(3):
-        source, target, _, _ = augmented_batch(unpainted, {}, generator(seed))
+        source, target, _, _ = augmented_batch(painted(pairs), generator(seed))
         assert torch.equal(source, target)
-        source, target, _, _ = augmented_batch(unpainted, colour_laws(unpainted), generator(seed))
-        assert torch.allclose(source, target, atol=1e-4)
 
 
 def test_the_makeup_stays_under_its_mask(pairs: list[SeedPair]) -> None:
     for seed in range(3):
-        source, target, masks, _ = augmented_batch(pairs, colour_laws(pairs), generator(seed))
+        source, target, masks, _ = augmented_batch(pairs, generator(seed))
         change = (source - target).abs().sum(1)
         assert float(change[masks[:, 1] > 0.7].mean()) > 30 * float(change[masks[:, 1] == 0].mean())
 
@@ -118,23 +112,9 @@ def test_half_of_the_faces_look_the_other_way(pairs: list[SeedPair]) -> None:
     marked = torch.zeros(3, PADDED_SIZE, PADDED_SIZE, dtype=torch.uint8)
     marked[:, :, : PADDED_SIZE // 2] = 255  # the left half is white
     pair = SeedPair(marked, marked, pairs[0].masks, pairs[0].points, 0)
-    source, *_ = augmented_batch([pair] * 64, {}, generator())
+    source, *_ = augmented_batch([pair] * 64, generator())
     mirrored = source[..., : CROP_SIZE // 2].mean((1, 2, 3)) < source[..., CROP_SIZE // 2 :].mean((1, 2, 3))
     assert 16 < int(mirrored.sum()) < 48
-
-
-def test_lips_of_a_style_with_a_law_get_other_colours(pairs: list[SeedPair]) -> None:
-    """... and nothing else does; without a law nothing at all."""
-    lips, other = REGIONS.index("lips"), [SeedPair(p.source, p.target, p.masks, p.points, 1) for p in pairs]
-    batch, lawful = [*pairs, *other], {0: torch.eye(3)}
-    shifted = 0
-    for seed in range(8):
-        plain, lawful_batch = (augmented_batch(batch, laws, generator(seed)) for laws in ({}, lawful))
-        moved = (plain[0] - lawful_batch[0]).abs().sum(1)
-        assert float(moved[plain[2][:, lips] == 0].max()) < 1e-5
-        assert float(moved[len(pairs) :].max()) < 1e-5
-        shifted += int((moved[: len(pairs)].amax((1, 2)) > 0.02).sum())
-    assert 0 < shifted < 8 * len(pairs)
 
 
 # --- Light ----------------------------------------------------------------------------------------------
@@ -167,17 +147,3 @@ def test_light_is_gain_times_a_power_and_saturation(picture: torch.Tensor) -> No
 
 def test_too_much_light_is_white(picture: torch.Tensor) -> None:
     assert torch.equal(relight(picture, light(gain=100)), torch.ones_like(picture))
-
-
-def test_another_colour_is_painted_as_the_law_says(picture: torch.Tensor) -> None:
-    """A look that paints every colour over with one keeps that one, whatever the lips' own colour; a tint tints."""
-    target = torch.full_like(picture, 0.3)
-    shift, nothing = torch.tensor([0.3, -0.2, 0.1])[None, :, None, None], torch.zeros(1, 1, 8, 8)
-    opaque, tint = torch.zeros(1, 3, 3), torch.eye(3)[None]
-    source, painted = recolour(picture, target, (picture, target), nothing + 1, opaque, shift)
-    assert torch.allclose(painted, target, atol=1e-6)
-    assert torch.allclose(torch.log(source + 0.05) - torch.log(picture + 0.05), shift.expand_as(picture), atol=1e-4)
-    source, tinted = recolour(picture, picture * 1.0, (picture, picture), nothing + 1, tint, shift)
-    assert torch.allclose(source, tinted, atol=1e-6)
-    source, bare = recolour(picture, target, (picture, target), nothing, opaque, shift)
-    assert torch.allclose(source, picture, atol=1e-6) and torch.allclose(bare, target, atol=1e-6)
