@@ -173,6 +173,7 @@ class TrainingConfig:
     # The compact model only:
     init: str | None = None
     morphs: int | None = None
+    level: int | None = None
     # LoRA of a latent model only:
     rank: int | None = None
     condition_dropout: float | None = None

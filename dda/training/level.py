@@ -18,9 +18,6 @@ import torch
 from dda.styles import REGIONS
 from dda.training.seed_pairs import SeedPair
 
-FEW = 10
-"""Up to so many faces of a style are too few to tell how its strength depends on the face."""
-
 BLACK = 0.05
 """Added to a colour before its logarithm, to keep the noise of dark pixels small."""
 
@@ -30,12 +27,12 @@ RIDGE = 1e-3
 LIPS = REGIONS.index("lips")
 
 
-def levelled(pairs: Sequence[SeedPair]) -> list[SeedPair]:
-    """The pairs in their order; in styles of :data:`FEW` faces or fewer, the targets' lips are without their d_i."""
+def levelled(pairs: Sequence[SeedPair], few: int) -> list[SeedPair]:
+    """The pairs in their order; in styles of ``few`` faces or fewer, the targets' lips are without their d_i."""
     level = list(pairs)
     for style in {pair.style for pair in pairs}:
         places = [i for i, pair in enumerate(pairs) if pair.style == style and pair.masks[LIPS].any()]
-        if 1 < len(places) <= FEW:
+        if 1 < len(places) <= few:
             faces = [pairs[i] for i in places]
             slopes = slope(faces)
             offsets = torch.stack([_offset(pair, slopes) for pair in faces])

@@ -137,7 +137,7 @@ def _first_model(init: str, styles: Sequence[str]) -> CompactResidualModel:
 
 def _settings(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPair]) -> dict[str, object]:
     """What decides the weights that come of a training."""
-    keys = ("updates", "batch_size", "learning_rate", "ema", "precision", "morphs")
+    keys = ("updates", "batch_size", "learning_rate", "ema", "precision", "morphs", "level")
     init = cfg.train.init
     return {
         "data.root": f"{len(pairs)} pairs of {', '.join(styles)}",
@@ -152,7 +152,7 @@ def _fit(cfg: DictConfig, state: TrainingState, pairs: list[SeedPair], watch: Wa
     """Run the updates that are left."""
     train = cfg.train
     bf16 = _in_bf16(train.precision, state.model.device)
-    pairs = levelled(pairs)
+    pairs = levelled(pairs, train.level)
     morphs = morphed_pairs(pairs, train.morphs, cfg.seed)
     state.model.train().requires_grad_(True)
 
@@ -213,6 +213,7 @@ def _save(folder: Path, model: CompactResidualModel, cfg: DictConfig, pairs: int
         "started from": train.init,
         "learning rate": f"{train.learning_rate:g}, cosine decay",
         "morphed pairs": train.morphs,
+        "levelled": f"styles of up to {train.level} faces",
         "seed": cfg.seed,
     }
     write_card(folder, COMPACT, model.config.styles, facts, figures)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from dda.training.level import BLACK, FEW, LIPS, levelled, slope
+from dda.training.level import BLACK, LIPS, levelled, slope
 from dda.training.seed_pairs import SeedPair
 
 SIZE = 24
+FEW = 4
 LAW = torch.tensor([[0.7, 0.2, 0.0], [-0.1, 0.8, 0.1], [0.0, 0.3, 0.6]], dtype=torch.float64)
 OFFSET = -0.3
 
@@ -47,12 +48,12 @@ def test_lips_left_alone_have_the_slope_of_a_tint() -> None:
     bare = face(0, torch.zeros(3))
     unpainted = SeedPair(bare.source, bare.source, bare.masks, bare.points, 0)
     assert torch.equal(slope([unpainted]), torch.eye(3).double())
-    assert torch.equal(levelled([unpainted, unpainted])[1].target, unpainted.target)
+    assert torch.equal(levelled([unpainted, unpainted], FEW)[1].target, unpainted.target)
 
 
 def test_levelled_faces_keep_the_law_without_departures(departures: torch.Tensor) -> None:
     pairs = [face(i, d) for i, d in enumerate(departures)]
-    for pair, level in zip(pairs, levelled(pairs), strict=True):
+    for pair, level in zip(pairs, levelled(pairs, FEW), strict=True):
         lips = pair.masks[LIPS] > 0
         before, after = (
             float((log_colour(p.target) - lawful(p.source))[:, lips].mean(1).abs().max()) for p in (pair, level)
@@ -64,21 +65,22 @@ def test_levelled_faces_keep_the_law_without_departures(departures: torch.Tensor
 def test_a_face_without_lips_is_left_as_it_is_and_counts_for_nothing(departures: torch.Tensor) -> None:
     seen = [face(i, d) for i, d in enumerate(departures)]
     hidden = SeedPair(seen[0].source, seen[0].target, torch.zeros_like(seen[0].masks), seen[0].points, 0)
-    first, *others = levelled([hidden, *seen])
+    first, *others = levelled([hidden, *seen], FEW)
     assert first is hidden
-    assert all(torch.equal(a.target, b.target) for a, b in zip(others, levelled(seen), strict=True))
-    assert levelled([hidden])[0] is hidden
+    assert all(torch.equal(a.target, b.target) for a, b in zip(others, levelled(seen, FEW), strict=True))
+    assert levelled([hidden], FEW)[0] is hidden
 
 
 def test_a_lone_face_is_its_own_level(departures: torch.Tensor) -> None:
     pair = face(0, departures[0])
-    assert levelled([pair])[0] is pair
+    assert levelled([pair], FEW)[0] is pair
 
 
 def test_what_many_faces_tell_is_left_to_the_network(departures: torch.Tensor) -> None:
     """... and one style's faces say nothing about another's."""
     few = [face(i, d) for i, d in enumerate(departures)]
     many = [face(i, departures[i % 3], style=1) for i in range(FEW + 1)]
-    after = levelled([*many, *few])
+    after = levelled([*many, *few], FEW)
     assert all(level is pair for level, pair in zip(after, many, strict=False))
-    assert all(torch.equal(a.target, b.target) for a, b in zip(after[len(many) :], levelled(few), strict=True))
+    assert all(torch.equal(a.target, b.target) for a, b in zip(after[len(many) :], levelled(few, FEW), strict=True))
+    assert all(level is pair for level, pair in zip(levelled(few, 0), few, strict=True))

@@ -86,10 +86,26 @@ def test_the_checkpoint_holds_the_averaged_weights(task: list[str], tmp_path: Pa
     assert not torch.equal(kept[1]["unet.conv_in.weight"], kept[0]["unet.conv_in.weight"])
 
 
+def test_few_faces_are_levelled_unless_they_shall_not_be(task: list[str], tmp_path: Path, run_here: RunHere) -> None:
+    """Two faces are not levelled where only a lone one counts as few."""
+    for level in (0, 1, 2):
+        where = [f"paths.outputs={tmp_path}", f"run_name=level{level}", f"train.level={level}"]
+        run_here("run_train.py", *task, *where, "train.updates=2")
+    as_painted, alone, both = (weights(tmp_path / "train" / f"level{level}") for level in (0, 1, 2))
+    assert as_painted == alone != both
+
+
 def test_the_card_says_how_it_was_made(trained: Path) -> None:
     card = (trained / "checkpoint" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\n") and card.count("---\n") == 2
-    for fact in ("- Tinted lips", "2 in 1 styles", f"{UPDATES} of 2 pairs", "- seed: 0", "- seed PSNR, dB: "):
+    for fact in (
+        "- Tinted lips",
+        "2 in 1 styles",
+        f"{UPDATES} of 2 pairs",
+        "up to 10 faces",
+        "- seed: 0",
+        "- seed PSNR, dB: ",
+    ):
         assert fact in card
 
 
