@@ -34,14 +34,14 @@ def levelled(pairs: Sequence[SeedPair], few: int) -> list[SeedPair]:
         places = [i for i, pair in enumerate(pairs) if pair.style == style and pair.masks[LIPS].any()]
         if 1 < len(places) <= few:
             faces = [pairs[i] for i in places]
-            slopes = slope(faces)
-            offsets = torch.stack([_offset(pair, slopes) for pair in faces])
+            slope = fit_slope(faces)
+            offsets = torch.stack([_offset(pair, slope) for pair in faces])
             for i, departure in zip(places, offsets - offsets.mean(0), strict=True):
                 level[i] = _without(pairs[i], departure)
     return level
 
 
-def slope(pairs: Sequence[SeedPair]) -> torch.Tensor:
+def fit_slope(pairs: Sequence[SeedPair]) -> torch.Tensor:
     """A (3, 3) float64 of one style: d log t = A d log s between pixels of the same lips, each face counting alike.
 
     Args:

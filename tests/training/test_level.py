@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dda.training.level import BLACK, LIPS, levelled, slope
+from dda.training.level import BLACK, LIPS, fit_slope, levelled
 from dda.training.seed_pairs import SeedPair
 
 SIZE = 24
@@ -41,13 +41,13 @@ def departures() -> torch.Tensor:
 
 def test_the_slope_is_found_whatever_the_departures(departures: torch.Tensor) -> None:
     for uneven in (departures, 0 * departures):
-        assert torch.allclose(slope([face(i, d) for i, d in enumerate(uneven)]), LAW, atol=0.05)
+        assert torch.allclose(fit_slope([face(i, d) for i, d in enumerate(uneven)]), LAW, atol=0.05)
 
 
 def test_lips_left_alone_have_the_slope_of_a_tint() -> None:
     bare = face(0, torch.zeros(3))
     unpainted = SeedPair(bare.source, bare.source, bare.masks, bare.points, 0)
-    assert torch.equal(slope([unpainted]), torch.eye(3).double())
+    assert torch.equal(fit_slope([unpainted]), torch.eye(3).double())
     assert torch.equal(levelled([unpainted, unpainted], FEW)[1].target, unpainted.target)
 
 
