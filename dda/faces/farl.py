@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from dda.faces.face import Face
 from dda.faces.farl_weights import WeightsFile, check_state, check_torchscript, find_weights
-from dda.faces.regions import Regions, ramp, soft_polygons
+from dda.faces.fields import ramp, soft_polygons
+from dda.faces.regions import Regions
 from dda.images import resize, to_tensor
 from dda.mistakes import UserError, first_line
 

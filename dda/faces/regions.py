@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
-from scipy import ndimage
+from PIL import Image, ImageFilter
 
 from dda.faces.face import Face
+from dda.faces.fields import log_colours, ramp, soft_polygons
+from dda.faces.lips import LIPS_OUTER, find_lips
 from dda.faces.mesh import EYE_OUTLINES, MeshFace
 from dda.styles import REGIONS
 
@@ -37,8 +38,6 @@ FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365
     67,
     109,
 )
-LIPS_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 # Upper edge, then lower edge, both from the temple inwards.
 BROWS = (
     ((70, 63, 105, 66, 107), (46, 53, 52, 65, 55)),
@@ -65,9 +64,6 @@ SHINE = 0.6
 
 LID = 11
 """How far the lids reach around the eyeball, in hundredths of the distance between the eyes."""
-
-SMALL_PART = 0.35
-"""Area below which a part of the teeth is taken for shine, as a share of the largest part."""
 
 COVERED = (0.28, 0.45)
 """An eye of whose surround less than this share looks like skin lies under glasses or hair; above it is bare."""
@@ -124,12 +120,12 @@ def mesh_regions(image: np.ndarray, face: MeshFace) -> Regions[MeshFace]:
     eyeballs = shape([points[list(EYE_OUTLINES[side])] for side in sides], feather=0.8)
     surrounds = [shape([points[list(EYE_SURROUNDS[side])]], feather=5) for side in sides]
     brows = [shape([brow_outline(points, side)], feather=2.5) for side in sides]
-    mouth = shape([points[list(LIPS_OUTER)]], feather=1.6, grow=1.5)
+    mouth, lips = find_lips(image, face)
 
     bare = oval * (1 - mouth) * (1 - eyeballs)
     for mask in surrounds + brows:
         bare = bare * (1 - mask)
-    # The mesh's lips may lie a little off the face's: what lies around them is lip where it is not skin.
+    # What lies around the lips and is not lip is skin, whatever its colour: it is their shadow, or their blurred edge.
     around_mouth = shape([points[list(LIPS_OUTER)]], feather=2, grow=5)
     likeness = np.maximum(_skin_likeness(image, face, bare), around_mouth)
 
@@ -145,7 +141,7 @@ def mesh_regions(image: np.ndarray, face: MeshFace) -> Regions[MeshFace]:
 
     masks = (
         eyes * (1 - eyeballs) * oval,
-        mouth * (1 - _open_mouth(image, points, mouth, unit)) * oval,
+        lips * oval,
         bare * likeness,
         brow * oval,
     )
@@ -177,57 +173,6 @@ def _faces_camera(points: np.ndarray, side: int) -> bool:
     return widths[side] >= MIN_EYE_WIDTH * widths[1 - side]
 
 
-def soft_polygons(polygons: list[np.ndarray], size: int, feather: float, grow: float = 0.0) -> np.ndarray:
-    """Polygons (N, 2) filled at twice the size, widened by ``grow`` and blurred by ``feather`` pixels, in [0, 1]."""
-    mask = np.zeros((size, size), np.float32)
-    if not polygons:
-        return mask
-    # Only the window that the shapes and their blur reach.
-    points = np.concatenate(polygons)
-    margin = grow + 4 * feather + 2
-    low = np.clip(np.floor(points.min(0) - margin), 0, size).astype(int)
-    high = np.clip(np.ceil(points.max(0) + margin), 0, size).astype(int)
-    width, height = high - low
-    if width <= 0 or height <= 0:
-        return mask
-    canvas = Image.new("L", (2 * width, 2 * height))
-    draw = ImageDraw.Draw(canvas)
-    for polygon in polygons:
-        outline = [(float(x), float(y)) for x, y in 2 * (polygon - low) - 0.5]
-        draw.polygon(outline, fill=255)
-        if grow >= 0.5:
-            draw.line([*outline, *outline[:2]], fill=255, width=round(4 * grow), joint="curve")
-    soft = canvas.reduce(2).filter(ImageFilter.GaussianBlur(feather))
-    mask[low[1] : high[1], low[0] : high[0]] = np.asarray(soft, np.float32) / 255
-    return mask
-
-
-def _open_mouth(image: np.ndarray, points: np.ndarray, mouth: np.ndarray, unit: float) -> np.ndarray:
-    """Teeth, tongue and the dark of an open mouth (H, W) in [0, 1]: inside the inner lip line and unlike the lips."""
-    gap = float(np.hypot(*(points[14] - points[13])))
-    if gap < 2.5 * unit:
-        return np.zeros_like(mouth)
-    inside = soft_polygons([points[list(LIPS_INNER)]], len(image), 1.2 * unit, 2.5 * unit)
-    lips = (mouth > 0.7) & (inside < 0.2)
-    if not lips.any():
-        return inside
-    light, red, _ = _log_colours(image)
-    lip_light, lip_red = np.median(light[lips]), np.median(red[lips])
-    teeth = np.maximum(ramp(lip_red - red, 0.06, 0.16), ramp(light - lip_light, 0.3, 0.6))
-    throat = ramp(lip_light - light, 0.7, 1.2)
-    return inside * np.maximum(_largest_parts(inside * teeth), throat)
-
-
-def _largest_parts(mask: np.ndarray) -> np.ndarray:
-    """The mask without its small parts: teeth hang together, a shine on the lip lies by itself."""
-    parts, count = ndimage.label(mask > 0.2)
-    if not count:
-        return mask
-    areas = np.bincount(parts.ravel())[1:]
-    kept = np.flatnonzero(areas >= SMALL_PART * areas.max()) + 1
-    return mask * ndimage.binary_dilation(np.isin(parts, kept), iterations=2)
-
-
 def _skin_likeness(image: np.ndarray, face: MeshFace, sure: np.ndarray) -> np.ndarray:
     """How much each pixel (H, W) looks like this face's own skin, in [0, 1].
 
@@ -237,7 +182,7 @@ def _skin_likeness(image: np.ndarray, face: MeshFace, sure: np.ndarray) -> np.nd
     """
     size = len(image)
     half = Image.fromarray(image).reduce(2).filter(ImageFilter.GaussianBlur(size / 512))
-    colours = np.stack(_log_colours(np.asarray(half)))
+    colours = np.stack(log_colours(np.asarray(half)))
     y, x = (np.mgrid[: half.height, : half.width] + 0.5 - face.points.mean(0)[::-1, None, None] / 2) / (face.size / 4)
     basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y]).astype(np.float32)
     weight = np.asarray(Image.fromarray(sure).resize(half.size, Image.Resampling.BOX))
@@ -275,15 +220,3 @@ def _robust_fit(basis: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.
         spread = np.maximum(1.5 * np.median(np.abs(error[trusted]), axis=0), SKIN_SPREAD)
         weight = 1 / (1 + ((error / spread) ** 2).sum(1) / 4) ** 2
     return fit, spread
-
-
-def _log_colours(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logarithms of lightness, red over green and green over blue; a change of exposure only shifts the first."""
-    red, green, blue = np.log(image.astype(np.float32).transpose(2, 0, 1) + 16)
-    return (red + green + blue) / 3, red - green, green - blue
-
-
-def ramp(value: np.ndarray | float, low: float, high: float) -> np.ndarray:
-    """0 below ``low``, 1 above ``high``, smooth between."""
-    t = np.clip((value - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)

@@ -3,8 +3,10 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from dda.faces.regions import LIPS_INNER, LIPS_OUTER, Regions, brow_outline
-from dda.training.canvas import Canvas, distance_to_line, pixel_centres, ramp
+from dda.faces.fields import ramp
+from dda.faces.lips import LIPS_INNER, LIPS_OUTER
+from dda.faces.regions import Regions, brow_outline
+from dda.training.canvas import Canvas, distance_to_line, pixel_centres
 from dda.training.eye_makeup import paint_eyes
 from dda.training.recipes import Blush, Brows, Foundation, Lips, Recipe, Sculpt
 
@@ -135,14 +137,13 @@ def _lips(canvas: Canvas, lips: Lips) -> None:
     mask = canvas.masks["lips"][at]
     if (mask > 0.8).sum() < 20:
         return
-    away, _ = distance_to_line(pixel_centres(at), np.concatenate([outer, outer[:1]]))
-    inside = np.where(canvas.polygon(outer, 0.3)[at] > 0.5, away, -away) / canvas.unit
-    edge = _lip_edge(canvas.bare[at], inside, mask, lips.softness)
+    soft = gaussian_filter(mask, 1.5 * lips.softness * canvas.unit) if lips.softness else mask
+    edge = np.minimum(mask, soft)
     meeting, _ = distance_to_line(pixel_centres(at), np.concatenate([inner, inner[:1]]))
     gap = float(np.hypot(*(inner[5] - inner[15]))) / canvas.unit
     in_mouth = np.where(canvas.polygon(inner, 0.3)[at] > 0.5, meeting, 0) / canvas.unit
     edge *= 1 - ramp(in_mouth, 0.8, 2.5) * float(ramp(gap, 3, 6))  # gums look like lips and are not
-    alpha = lips.coverage * edge * mask
+    alpha = lips.coverage * edge
     ground = float(np.median(canvas.bare[at][mask > 0.8][:, 0]))
     # Two lips of different depth come closer under the same lipstick; their texture stays.
     smooth = gaussian_filter(canvas.bare[at][..., 0] * mask, 4 * canvas.unit)
@@ -161,28 +162,8 @@ def _lips(canvas: Canvas, lips: Lips) -> None:
     shine = np.clip(canvas.bare[at][..., 0] / ground - 1.05, 0, 0.4)
     pout = canvas.points[[84, 17, 314]] * 0.5 + canvas.points[[87, 14, 317]] * 0.5
     band = canvas.stroke(pout, 4 * canvas.unit)[at]
-    gloss = lips.gloss * edge * mask * (0.9 * shine + 0.10 * band)
+    gloss = lips.gloss * edge * (0.9 * shine + 0.10 * band)
     canvas.lab[at][..., 0] += gloss * np.clip(1 - canvas.lab[at][..., 0], 0, 1)
-
-
-def _lip_edge(bare: np.ndarray, inside: np.ndarray, mask: np.ndarray, softness: float) -> np.ndarray:
-    """Where the lips are (h, w) in [0, 1]: near the mesh's lip line (``inside`` in units) the colours decide.
-
-    ``bare`` (h, w, 3) is OKLab; a pixel is lip as far as it lies from the colour beside them towards theirs.
-    """
-    drawn = ramp(inside, -0.8 - 2 * softness, 0.8 + 2 * softness)
-    # Shares of the light, which shading leaves alone, and a little of the lightness itself.
-    colours = np.concatenate([0.12 * bare[..., :1], bare[..., 1:] / np.maximum(bare[..., :1], 0.1)], -1)
-    rim, core = (inside < -3) & (mask < 0.1), (mask > 0.8) & (inside > 2)
-    if rim.sum() < 50 or core.sum() < 50:
-        return drawn
-    beside = np.median(colours[rim], axis=0)
-    toward = np.median(colours[core], axis=0) - beside
-    share = (colours - beside) @ toward / max(float(toward @ toward), 1e-6)
-    spread = float(np.std(share[rim]) + np.std(share[core]))
-    seen = ramp(gaussian_filter(share, 1.2), 0.05, 0.5)
-    trust = float(ramp(1 / max(spread, 1e-3), 1.2, 2.5)) * (1 - ramp(inside, 1.5, 4.5))
-    return (1 - trust) * drawn + trust * seen * np.maximum(drawn, ramp(inside, -3.5, -1))
 
 
 def _halved(field: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from dda.faces.fields import ramp
 from dda.faces.regions import Regions
 from dda.training.oklab import from_oklab, to_oklab
 from dda.training.recipes import Pigment
@@ -118,12 +119,6 @@ class Canvas:
         low = np.maximum(np.floor(points.min(0) - margin), 0).astype(int)
         high = np.minimum(np.ceil(points.max(0) + margin), self.shape[::-1]).astype(int)
         return slice(low[1], max(high[1], low[1])), slice(low[0], max(high[0], low[0]))
-
-
-def ramp(value: np.ndarray | float, low: float, high: float) -> np.ndarray:
-    """0 below ``low``, 1 above ``high``, smooth between."""
-    t = np.clip((np.asarray(value, np.float32) - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def pixel_centres(at: tuple[slice, slice]) -> np.ndarray:

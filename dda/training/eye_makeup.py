@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from dda.faces.fields import ramp
 from dda.faces.mesh import EYE_OUTLINES
-from dda.training.canvas import Canvas, distance_to_line, pixel_centres, ramp
+from dda.training.canvas import Canvas, distance_to_line, pixel_centres
 from dda.training.recipes import Liner, Shadow
 
 # Inner to outer corner, image-left eye first: places in the eye's outline, lower edges of the brows.

@@ -1,0 +1,41 @@
+"""Soft fields over a picture: what masks are made of."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+
+def ramp(value: np.ndarray | float, low: float, high: float) -> np.ndarray:
+    """0 below ``low``, 1 above ``high``, smooth between."""
+    t = np.clip((np.asarray(value, np.float32) - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def soft_polygons(polygons: list[np.ndarray], size: int, feather: float, grow: float = 0.0) -> np.ndarray:
+    """Polygons (N, 2) filled at twice the size, widened by ``grow`` and blurred by ``feather`` pixels, in [0, 1]."""
+    mask = np.zeros((size, size), np.float32)
+    if not polygons:
+        return mask
+    # Only the window that the shapes and their blur reach.
+    points = np.concatenate(polygons)
+    margin = grow + 4 * feather + 2
+    low = np.clip(np.floor(points.min(0) - margin), 0, size).astype(int)
+    high = np.clip(np.ceil(points.max(0) + margin), 0, size).astype(int)
+    width, height = high - low
+    if width <= 0 or height <= 0:
+        return mask
+    canvas = Image.new("L", (2 * width, 2 * height))
+    draw = ImageDraw.Draw(canvas)
+    for polygon in polygons:
+        outline = [(float(x), float(y)) for x, y in 2 * (polygon - low) - 0.5]
+        draw.polygon(outline, fill=255)
+        if grow >= 0.5:
+            draw.line([*outline, *outline[:2]], fill=255, width=round(4 * grow), joint="curve")
+    soft = canvas.reduce(2).filter(ImageFilter.GaussianBlur(feather))
+    mask[low[1] : high[1], low[0] : high[0]] = np.asarray(soft, np.float32) / 255
+    return mask
+
+
+def log_colours(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logarithms of lightness, red over green and green over blue; a change of exposure only shifts the first."""
+    red, green, blue = np.log(image.astype(np.float32).transpose(2, 0, 1) + 16)
+    return (red + green + blue) / 3, red - green, green - blue
