@@ -75,7 +75,9 @@ def find_lips(image: np.ndarray, face: MeshFace) -> tuple[np.ndarray, np.ndarray
     if not image[at].size:
         return mouth, lips
     distance = _signed_distance(soft_polygons([outer], size, 0.1)[at] > 0.5) / unit
-    between = soft_polygons([inner], size, 1.2 * unit, OPEN * unit)[at] if _gap(face) > OPEN else np.zeros_like(distance)
+    between = (
+        soft_polygons([inner], size, 1.2 * unit, OPEN * unit)[at] if _gap(face) > OPEN else np.zeros_like(distance)
+    )
     colours = np.stack(log_colours(image[at]))
     likely = expit(_logit(colours, distance, between, unit)) * ramp(distance, -REACH[1], -REACH[0])
     behind = between * _behind_lips(colours, distance, between)
@@ -95,7 +97,7 @@ def _signed_distance(shape: np.ndarray) -> np.ndarray:
 
 
 def _logit(colours: np.ndarray, distance: np.ndarray, between: np.ndarray, unit: float) -> np.ndarray:
-    """logit p(lip | colour, place) (h, w) of pixels ``colours`` (3, h, w) at ``distance`` inside the mesh's lip line."""
+    """logit p(lip | colour, place) (h, w) of ``colours`` (3, h, w) at ``distance`` inside the mesh's lip line."""
     logit = (distance - LINE) / PLACE
     lip = (distance > SURE) & (between < 0.2)
     skin = (distance < -BESIDE[0]) & (distance > -BESIDE[1])

@@ -32,18 +32,14 @@ class ResidualHead(nn.Module):
 
     def __init__(self, features: int, guides: int, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(features + guides, width, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 1),
-            nn.SiLU(),
-            nn.Conv2d(width, 12, 1),
-        )
+        self.coarse = nn.Conv2d(features, width, 1)
+        self.fine = nn.Conv2d(guides, width, 3, padding=1)
+        self.layers = nn.Sequential(nn.SiLU(), nn.Conv2d(width, width, 1), nn.SiLU(), nn.Conv2d(width, 12, 1))
 
     def forward(self, features: torch.Tensor, guides: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
         """Residual (N, 3, S, S) of features (N, F, S/p, S/p), guides (N, G, S, S) and source (N, 3, S, S)."""
-        fine = F.interpolate(features, size=guides.shape[-2:], mode="bilinear", align_corners=False)
-        maps = self.layers(torch.cat([fine, guides], dim=1))
+        coarse = F.interpolate(self.coarse(features), size=guides.shape[-2:], mode="bilinear", align_corners=False)
+        maps = self.layers(coarse + self.fine(guides))
         linear, offset = maps[:, :9].unflatten(1, (3, 3)), maps[:, 9:]
         return (linear * source[:, None]).sum(2) + offset
 

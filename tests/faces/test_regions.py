@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from dda.faces.lips import LIPS_INNER, LIPS_OUTER
 from dda.faces.mesh import EYE_OUTLINES, MeshFace
 from dda.faces.prepare import PreparedFace
 from dda.faces.regions import (
     EYE_SURROUNDS,
     FACE_OVAL,
-    LIPS_INNER,
-    LIPS_OUTER,
     Regions,
     brow_outline,
     mesh_regions,
@@ -71,20 +70,6 @@ def test_the_background_is_exactly_zero(prepared: PreparedFace) -> None:
     away = ~inside(prepared.regions.face, FACE_OVAL, 1.5)
     assert away.mean() > 0.3 and not total[away].any()
     assert not total[0].any() and not total[:, 0].any() and not total[:, -1].any()
-
-
-def test_teeth_are_no_lips(portraits: list[PreparedFace]) -> None:
-    smile = portraits[0]
-    mouth = inside(smile.regions.face, LIPS_INNER, 0.8)
-    red, green, blue = smile.source[mouth].astype(float).T
-    teeth = (blue > 140) & (red - green < 45)
-    assert teeth.sum() > 100
-    assert np.median(smile.regions["lips"][mouth][teeth]) < 0.1
-
-
-def test_a_closed_mouth_is_all_lips(portraits: list[PreparedFace]) -> None:
-    closed = portraits[1]
-    assert closed.regions["lips"][inside(closed.regions.face, LIPS_INNER, 0.8)].min() > 0.9
 
 
 def test_skin_stops_at_what_covers_it(prepared: PreparedFace) -> None:
