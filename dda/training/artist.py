@@ -137,8 +137,7 @@ def _lips(canvas: Canvas, lips: Lips) -> None:
     mask = canvas.masks["lips"][at]
     if (mask > 0.8).sum() < 20:
         return
-    soft = gaussian_filter(mask, 1.5 * lips.softness * canvas.unit) if lips.softness else mask
-    edge = np.minimum(mask, soft)
+    edge = np.minimum(mask, gaussian_filter(mask, 1.5 * lips.softness * canvas.unit))
     meeting, _ = distance_to_line(pixel_centres(at), np.concatenate([inner, inner[:1]]))
     gap = float(np.hypot(*(inner[5] - inner[15]))) / canvas.unit
     in_mouth = np.where(canvas.polygon(inner, 0.3)[at] > 0.5, meeting, 0) / canvas.unit

@@ -73,7 +73,7 @@ def test_a_closed_mouth_is_all_lips(portraits: list[PreparedFace]) -> None:
     _, lips = find_lips(closed.source, closed.regions.face)
     points = closed.regions.face.points[list(LIPS_INNER)]
     inner = soft_polygons([points.mean(0) + 0.8 * (points - points.mean(0))], 512, 0.3) > 0.9
-    assert lips[inner].min() > 0.7 and np.median(lips[inner]) > 0.95
+    assert lips[inner].min() > 0.9
 
 
 @pytest.mark.parametrize("scale", [0.85, 1.15], ids=["thin", "full"])
