@@ -30,7 +30,7 @@ weights: $(READY) ## Train the five shipped styles again (PORTRAITS=DIR, EXCLUDE
 		run_name=shipped $(ARGS)
 
 test: $(READY) ## Run the tests (ARGS="-k name" for some of them)
-	$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## Check style, formatting and types
 	$(RUN) -m ruff check .

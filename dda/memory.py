@@ -4,8 +4,6 @@ import ctypes
 import resource
 import sys
 
-import torch
-
 GIB = 2**30
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -25,6 +23,8 @@ def keep_freed_memory() -> None:
 
 def peak_memory() -> dict[str, float]:
     """The most memory that this process has held so far, in GiB: of the machine, and of each GPU that it uses."""
+    import torch  # takes seconds: who only freed memory need not wait for it
+
     unit = 1 if sys.platform == "darwin" else 1024
     peaks = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB}
     gpus = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
