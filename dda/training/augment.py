@@ -20,6 +20,12 @@ SHIFT = 14 / 256
 MORPH_GRID = 40
 """The flow of a morph is computed on a grid of so many points a side."""
 
+PATCHES = 8
+"""A collage is laid out on a grid of so many random numbers a side."""
+
+SEAM = 8.0
+"""How steeply a collage changes from one face to the other."""
+
 
 def morphed_pairs(pairs: list[SeedPair], count: int, seed: int) -> list[SeedPair]:
     """``count`` faces between two random ones of the same style; none where no style has two faces."""
@@ -74,12 +80,38 @@ def _warp_onto(pair: SeedPair, points: np.ndarray) -> torch.Tensor:
 def augmented_batch(
     pairs: list[SeedPair], generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Sources (N, 3, S, S), targets, masks (N, 4, S, S) in [0, 1] and styles (N,), each turned, shifted and relit."""
+    """Sources (N, 3, S, S), targets, masks (N, 4, S, S) in [0, 1] and styles (N,).
+
+    Each pair is turned, shifted and relit, then laid together with another one of its style, where there is one.
+    """
     stacks = torch.stack([torch.cat([pair.source, pair.target, pair.masks]) for pair in pairs]).float() / 255
     crops = warp(stacks, random_similarities(len(pairs), CROP_SIZE, MARGIN, generator), CROP_SIZE)
     light = random_light(len(pairs), generator)
     source, target = relight(crops[:, :3], light), relight(crops[:, 3:6], light)
-    return source, target, crops[:, 6:], torch.tensor([pair.style for pair in pairs])
+    styles = torch.tensor([pair.style for pair in pairs])
+    crops = collage(torch.cat([source, target, crops[:, 6:]], 1), styles, generator)
+    return crops[:, :3], crops[:, 3:6], crops[:, 6:], styles
+
+
+def collage(crops: torch.Tensor, styles: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Crops (N, C, S, S) whose patches come from two faces of one style (N,), with soft seams.
+
+    A network that sees a few whole faces learns by heart what each of them got. Here the eyes of one stand over the
+    mouth of another, so makeup has to be told from what is near (as in CutMix, Yun et al., ICCV 2019, but source,
+    target and masks are cut alike, in shapes of their own).
+    """
+    layout = torch.randn((len(crops), 1, PATCHES, PATCHES), generator=generator)
+    smooth = F.interpolate(layout, size=crops.shape[-2:], mode="bicubic", align_corners=False)
+    return torch.lerp(crops, crops[_partners(styles)], torch.sigmoid(SEAM * smooth))
+
+
+def _partners(styles: torch.Tensor) -> torch.Tensor:
+    """For each (N,) of a batch the next one of the same style, round in a circle; a lone one is its own."""
+    partners = torch.arange(len(styles))
+    for style in styles.unique():
+        members = torch.nonzero(styles == style).flatten()
+        partners[members] = members.roll(-1)
+    return partners
 
 
 def _uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:

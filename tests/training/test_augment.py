@@ -6,7 +6,7 @@ import torch
 
 from dda.faces.align import CROP_SIZE
 from dda.faces.parser import MeshParser
-from dda.training.augment import augmented_batch, morph, morphed_pairs, relight
+from dda.training.augment import augmented_batch, collage, morph, morphed_pairs, relight
 from dda.training.seed_pairs import PADDED_SIZE, SeedPair, cut_pair, load_pairs
 
 
@@ -115,6 +115,36 @@ def test_half_of_the_faces_look_the_other_way(pairs: list[SeedPair]) -> None:
     source, *_ = augmented_batch([pair] * 64, generator())
     mirrored = source[..., : CROP_SIZE // 2].mean((1, 2, 3)) < source[..., CROP_SIZE // 2 :].mean((1, 2, 3))
     assert 16 < int(mirrored.sum()) < 48
+
+
+# --- Collages -------------------------------------------------------------------------------------------
+
+
+def plain(levels: list[float]) -> torch.Tensor:
+    return torch.tensor(levels)[:, None, None, None].expand(-1, 10, CROP_SIZE, CROP_SIZE)
+
+
+def test_a_collage_shows_two_faces_and_little_between() -> None:
+    laid = collage(plain([0.0, 1.0] * 8), torch.zeros(16, dtype=torch.long), generator())
+    assert 0.35 < float((laid < 0.1).float().mean()) and 0.35 < float((laid > 0.9).float().mean())
+    assert float((laid[..., 1:] - laid[..., :-1]).abs().max()) < 0.5  # no hard edges
+    assert torch.equal(laid, laid[:, :1].expand_as(laid))  # source, target and masks alike
+
+
+def test_a_collage_keeps_to_its_style() -> None:
+    levels, styles = [0.1, 0.7, 0.2, 0.8, 0.5], torch.tensor([0, 1, 0, 1, 2])
+    laid = collage(plain(levels), styles, generator())
+    for style, (low, high) in enumerate(((0.1, 0.2), (0.7, 0.8), (0.5, 0.5))):
+        members = laid[styles == style]
+        assert float(members.min()) == pytest.approx(low, abs=1e-3)
+        assert float(members.max()) == pytest.approx(high, abs=1e-3)
+
+
+def test_a_collage_is_laid_anew_each_time() -> None:
+    crops, styles, random = plain([0.0, 1.0]), torch.zeros(2, dtype=torch.long), generator()
+    first, second = (collage(crops, styles, random) for _ in range(2))
+    assert not torch.allclose(first, second, atol=0.1)
+    assert torch.equal(first, collage(crops, styles, generator()))
 
 
 # --- Light ----------------------------------------------------------------------------------------------
