@@ -41,6 +41,9 @@ REACH = (5.0, 9.0)
 SMOOTH = (0.5, 1.5)
 """Blur of the colours and of the logit."""
 
+WHITE = 0.15
+"""What is no redder than this, in log red over green, may be a tooth, and is no example of a lip."""
+
 FEWEST = 30
 """Examples of each side that are needed to compare their colours."""
 
@@ -99,7 +102,7 @@ def _signed_distance(shape: np.ndarray) -> np.ndarray:
 def _logit(colours: np.ndarray, distance: np.ndarray, between: np.ndarray, unit: float) -> np.ndarray:
     """logit p(lip | colour, place) (h, w) of ``colours`` (3, h, w) at ``distance`` inside the mesh's lip line."""
     logit = (distance - LINE) / PLACE
-    lip = (distance > SURE) & (between < 0.2)
+    lip = (distance > SURE) & (between < 0.2) & (colours[1] > WHITE)
     skin = (distance < -BESIDE[0]) & (distance > -BESIDE[1])
     if min(lip.sum(), skin.sum()) >= FEWEST:
         smooth = ndimage.gaussian_filter(colours, (0, SMOOTH[0] * unit, SMOOTH[0] * unit))
@@ -112,11 +115,14 @@ def _logit(colours: np.ndarray, distance: np.ndarray, between: np.ndarray, unit:
 
 
 def _behind_lips(colours: np.ndarray, distance: np.ndarray, between: np.ndarray) -> np.ndarray:
-    """Where an open mouth shows teeth, tongue or dark (h, w), in [0, 1]: unlike the lips around it."""
-    lips = (distance > 0) & (between < 0.2)
-    if not lips.any():
-        return np.ones_like(between)
+    """Where an open mouth shows teeth, tongue or dark (h, w), in [0, 1]: unlike the lips around it.
+
+    All that lies between the mesh's lips, where too little of these is red (a picture without colours).
+    """
     light, red, _ = colours
+    lips = (distance > 0) & (between < 0.2) & (red > WHITE)
+    if lips.sum() < FEWEST:
+        return np.ones_like(between)
     lip_light, lip_red = np.median(light[lips]), np.median(red[lips])
     paler = lip_red - red - max(PALER, PALER_SHARE * lip_red)
     teeth = np.maximum(ramp(paler, 0, 0.1) * ramp(light - lip_light, -0.5, -0.2), ramp(light - lip_light, 0.3, 0.6))

@@ -68,6 +68,28 @@ def test_teeth_are_no_lips(portraits: list[PreparedFace]) -> None:
     assert np.median(lips[inner][teeth]) < 0.1 and np.median(mouth[inner][teeth]) > 0.9
 
 
+def test_in_a_picture_without_colours_the_mesh_tells_teeth_from_lips(portraits: list[PreparedFace]) -> None:
+    smile = portraits[0]
+    grey = np.repeat(smile.source.mean(2, keepdims=True), 3, axis=2).astype(np.uint8)
+    _, lips = find_lips(grey, smile.regions.face)
+    line = [smile.regions.face.points[list(LIPS_INNER)]]
+    assert lips[soft_polygons(line, 512, 0.5) > 0.99].max() < 0.1
+    around = (mesh_lips(smile.regions.face) > 0.9) & (soft_polygons(line, 512, 0.5, grow=3) < 0.5)
+    assert np.median(lips[around]) > 0.5
+
+
+def test_teeth_beyond_the_inner_line_of_the_mesh_teach_no_lip_colour(prepared: PreparedFace) -> None:
+    face = shut(prepared.regions.face)
+    true = moved(face, scale=1.15)
+    picture = drawn(true)
+    points = face.points[list(LIPS_OUTER)]
+    teeth = soft_polygons([points.mean(0) + 0.6 * (points - points.mean(0))], 512, 0.3) > 0.5
+    picture[teeth] = np.clip(picture[teeth].mean(1, keepdims=True) + 100, 0, 255)
+    _, lips = find_lips(picture, face)
+    around = (mesh_lips(true) > 0.9) & ~teeth
+    assert np.median(lips[around]) > 0.7 > np.median(lips[teeth])
+
+
 def test_a_closed_mouth_is_all_lips(portraits: list[PreparedFace]) -> None:
     closed = portraits[1]
     _, lips = find_lips(closed.source, closed.regions.face)
