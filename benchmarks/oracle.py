@@ -1,4 +1,4 @@
-"""How near a run's targets come to true ones: PSNR and shift-tolerant LPIPS inside the face, and PSNR where masks reach.
+"""How near a run's targets come to true ones: PSNR and shift-tolerant LPIPS in the face, PSNR where masks reach.
 
     python benchmarks/oracle.py RUN ORACLE
 
