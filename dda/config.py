@@ -208,6 +208,7 @@ LIMITS = {
     "train.learning_rate": Limit("a finite number above 0", lambda value: math.isfinite(value) and value > 0),
     "train.morphs": at_least(0),
     "train.level": at_least(0),
+    "train.collage": at_least(0),
     "train.ema": Limit("at least 0 and below 1", lambda value: 0 <= value < 1),
     "train.precision": one_of("auto", "fp32", "bf16", "fp16"),
     "train.rank": at_least(1),

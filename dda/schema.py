@@ -174,6 +174,7 @@ class TrainingConfig:
     init: str | None = None
     morphs: int | None = None
     level: int | None = None
+    collage: int | None = None
     # LoRA of a latent model only:
     rank: int | None = None
     condition_dropout: float | None = None

@@ -3,6 +3,8 @@
 Geometry and light change in source and target together, so that a pair stays a pair.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 import torch
 from scipy.interpolate import RBFInterpolator
@@ -78,23 +80,23 @@ def _warp_onto(pair: SeedPair, points: np.ndarray) -> torch.Tensor:
 
 
 def augmented_batch(
-    pairs: list[SeedPair], generator: torch.Generator
+    pairs: list[SeedPair], generator: torch.Generator, laid: Collection[int] = ()
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Sources (N, 3, S, S), targets, masks (N, 4, S, S) in [0, 1] and styles (N,).
 
-    Each pair is turned, shifted and relit, then laid together with another one of its style, where there is one.
+    Each pair is turned, shifted and relit. Pairs of the styles ``laid`` are then laid together in collages.
     """
     stacks = torch.stack([torch.cat([pair.source, pair.target, pair.masks]) for pair in pairs]).float() / 255
     crops = warp(stacks, random_similarities(len(pairs), CROP_SIZE, MARGIN, generator), CROP_SIZE)
     light = random_light(len(pairs), generator)
     source, target = relight(crops[:, :3], light), relight(crops[:, 3:6], light)
     styles = torch.tensor([pair.style for pair in pairs])
-    crops = collage(torch.cat([source, target, crops[:, 6:]], 1), styles, generator)
+    crops = collage(torch.cat([source, target, crops[:, 6:]], 1), _partners(styles, laid), generator)
     return crops[:, :3], crops[:, 3:6], crops[:, 6:], styles
 
 
-def collage(crops: torch.Tensor, styles: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Crops (N, C, S, S) whose patches come from two faces of one style (N,), with soft seams.
+def collage(crops: torch.Tensor, partners: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Crops (N, C, S, S) whose patches come from each one and its partner (N,), with soft seams.
 
     A network that sees a few whole faces learns by heart what each of them got. Here the eyes of one stand over the
     mouth of another, so makeup has to be told from what is near (as in CutMix, Yun et al., ICCV 2019, but source,
@@ -102,13 +104,13 @@ def collage(crops: torch.Tensor, styles: torch.Tensor, generator: torch.Generato
     """
     layout = torch.randn((len(crops), 1, PATCHES, PATCHES), generator=generator)
     smooth = F.interpolate(layout, size=crops.shape[-2:], mode="bicubic", align_corners=False)
-    return torch.lerp(crops, crops[_partners(styles)], torch.sigmoid(SEAM * smooth))
+    return torch.lerp(crops, crops[partners], torch.sigmoid(SEAM * smooth))
 
 
-def _partners(styles: torch.Tensor) -> torch.Tensor:
-    """For each (N,) of a batch the next one of the same style, round in a circle; a lone one is its own."""
+def _partners(styles: torch.Tensor, laid: Collection[int]) -> torch.Tensor:
+    """For each (N,) of a batch the next one of its style, round in a circle; in styles that are not ``laid`` itself."""
     partners = torch.arange(len(styles))
-    for style in styles.unique():
+    for style in laid:
         members = torch.nonzero(styles == style).flatten()
         partners[members] = members.roll(-1)
     return partners

@@ -2,7 +2,8 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -137,7 +138,7 @@ def _first_model(init: str, styles: Sequence[str]) -> CompactResidualModel:
 
 def _settings(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPair]) -> dict[str, object]:
     """What decides the weights that come of a training."""
-    keys = ("updates", "batch_size", "learning_rate", "ema", "precision", "morphs", "level")
+    keys = ("updates", "batch_size", "learning_rate", "ema", "precision", "morphs", "level", "collage")
     init = cfg.train.init
     return {
         "data.root": f"{len(pairs)} pairs of {', '.join(styles)}",
@@ -154,6 +155,8 @@ def _fit(cfg: DictConfig, state: TrainingState, pairs: list[SeedPair], watch: Wa
     bf16 = _in_bf16(train.precision, state.model.device)
     pairs = levelled(pairs, train.level)
     morphs = morphed_pairs(pairs, train.morphs, cfg.seed)
+    faces = Counter(pair.style for pair in pairs)
+    laid = [style for style, count in faces.items() if count <= train.collage]
     state.model.train().requires_grad_(True)
 
     def look() -> None:
@@ -165,18 +168,28 @@ def _fit(cfg: DictConfig, state: TrainingState, pairs: list[SeedPair], watch: Wa
         train,
         watch.tracker,
         CONSOLE,
-        update=lambda: _update(state, pairs, morphs, train.batch_size, bf16),
+        update=lambda: _update(state, pairs, morphs, laid, train.batch_size, bf16),
         look=look,
         save=lambda: state.save(state_file),
     )
 
 
-def _update(state: TrainingState, pairs: list[SeedPair], morphs: list[SeedPair], batch_size: int, bf16: bool) -> float:
-    """One step of the optimizer; returns the loss. Half of a batch are morphs, where there are any."""
+def _update(
+    state: TrainingState,
+    pairs: list[SeedPair],
+    morphs: list[SeedPair],
+    laid: Collection[int],
+    batch_size: int,
+    bf16: bool,
+) -> float:
+    """One step of the optimizer; returns the loss.
+
+    Half of a batch are morphs, where there are any; pairs of the styles ``laid`` are laid together in collages.
+    """
     batch = [
         _draw(pool or pairs, state.generator) for pool in itertools.islice(itertools.cycle((pairs, morphs)), batch_size)
     ]
-    crops = augmented_batch(batch, state.generator)
+    crops = augmented_batch(batch, state.generator, laid)
     source, target, masks, styles = (tensor.to(state.model.device) for tensor in crops)
     style_ids = styles[:, None].expand(-1, len(REGIONS))
     loss = residual_loss(state.model, source, target, masks, style_ids, state.generator, bf16)
@@ -214,6 +227,7 @@ def _save(folder: Path, model: CompactResidualModel, cfg: DictConfig, pairs: int
         "learning rate": f"{train.learning_rate:g}, cosine decay",
         "morphed pairs": train.morphs,
         "levelled": f"styles of up to {train.level} faces",
+        "in collages": f"styles of up to {train.collage} faces",
         "seed": cfg.seed,
     }
     write_card(folder, COMPACT, model.config.styles, facts, figures)

@@ -125,26 +125,30 @@ def plain(levels: list[float]) -> torch.Tensor:
 
 
 def test_a_collage_shows_two_faces_and_little_between() -> None:
-    laid = collage(plain([0.0, 1.0] * 8), torch.zeros(16, dtype=torch.long), generator())
+    laid = collage(plain([0.0, 1.0] * 8), torch.arange(16).roll(1), generator())
     assert float((laid < 0.1).float().mean()) > 0.35 and float((laid > 0.9).float().mean()) > 0.35
     assert float((laid[..., 1:] - laid[..., :-1]).abs().max()) < 0.5  # no hard edges
     assert torch.equal(laid, laid[:, :1].expand_as(laid))  # source, target and masks alike
 
 
-def test_a_collage_keeps_to_its_style() -> None:
-    levels, styles = [0.1, 0.7, 0.2, 0.8, 0.5], torch.tensor([0, 1, 0, 1, 2])
-    laid = collage(plain(levels), styles, generator())
-    for style, (low, high) in enumerate(((0.1, 0.2), (0.7, 0.8), (0.5, 0.5))):
-        members = laid[styles == style]
-        assert float(members.min()) == pytest.approx(low, abs=1e-3)
-        assert float(members.max()) == pytest.approx(high, abs=1e-3)
+def test_a_collage_keeps_to_its_style(pairs: list[SeedPair]) -> None:
+    """Four faces, each of one colour all over: those of the style that is laid together show two, the others one."""
+    faces = [
+        SeedPair(torch.full_like(p.source, level), torch.full_like(p.target, level), p.masks, p.points, style)
+        for p, level, style in zip(pairs * 2, (20, 220, 80, 140), (0, 0, 1, 1), strict=True)
+    ]
+    source, target, *_ = augmented_batch(faces, generator(), laid=[0])
+    middle = source[:, 0, 40:-40, 40:-40].flatten(1)  # no border of the picture
+    spread = middle.max(1).values - middle.min(1).values
+    assert (spread[:2] > 0.2).all() and (spread[2:] < 1e-5).all()
+    assert torch.equal(source, target)
 
 
 def test_a_collage_is_laid_anew_each_time() -> None:
-    crops, styles, random = plain([0.0, 1.0]), torch.zeros(2, dtype=torch.long), generator()
-    first, second = (collage(crops, styles, random) for _ in range(2))
+    crops, partners, random = plain([0.0, 1.0]), torch.tensor([1, 0]), generator()
+    first, second = (collage(crops, partners, random) for _ in range(2))
     assert not torch.allclose(first, second, atol=0.1)
-    assert torch.equal(first, collage(crops, styles, generator()))
+    assert torch.equal(first, collage(crops, partners, generator()))
 
 
 # --- Light ----------------------------------------------------------------------------------------------

@@ -86,18 +86,19 @@ def test_the_checkpoint_holds_the_averaged_weights(task: list[str], tmp_path: Pa
     assert not torch.equal(kept[1]["unet.conv_in.weight"], kept[0]["unet.conv_in.weight"])
 
 
-def test_few_faces_are_levelled_unless_they_shall_not_be(
-    task: list[str], pairs_root: Path, tmp_path: Path, run_here: RunHere
+@pytest.mark.parametrize("key", ["level", "collage"])
+def test_few_faces_are_treated_as_few_unless_they_shall_not_be(
+    key: str, task: list[str], pairs_root: Path, tmp_path: Path, run_here: RunHere
 ) -> None:
-    """Two faces, of which one got half as much, are not levelled where only a lone one counts as few."""
+    """Two faces, of which one got half as much, are left as they are where only a lone one counts as few."""
     uneven = tmp_path / "uneven" / "Tinted lips"
     shutil.copytree(pairs_root / "Tinted lips", uneven)
     source, target = (Image.open(uneven / side / "mirrored.png") for side in ("source", "target"))
     Image.blend(source, target, 0.5).save(uneven / "target" / "mirrored.png")
-    for level in (0, 1, 2):
-        where = [f"data.root={uneven.parent}", f"paths.outputs={tmp_path}", f"run_name=level{level}"]
-        run_here("run_train.py", *task, *where, f"train.level={level}", "train.updates=2")
-    as_painted, alone, both = (weights(tmp_path / "train" / f"level{level}") for level in (0, 1, 2))
+    for few in (0, 1, 2):
+        where = [f"data.root={uneven.parent}", f"paths.outputs={tmp_path}", f"run_name=few{few}"]
+        run_here("run_train.py", *task, *where, f"train.{key}={few}", "train.updates=2")
+    as_painted, alone, both = (weights(tmp_path / "train" / f"few{few}") for few in (0, 1, 2))
     assert as_painted == alone != both
 
 
