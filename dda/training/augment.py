@@ -22,7 +22,10 @@ SHIFT = 14 / 256
 MORPH_GRID = 40
 """The flow of a morph is computed on a grid of so many points a side."""
 
-PATCHES = 8
+COLLAGES = 0.5
+"""Share of the pairs that are laid together with another; the rest shows what of a look depends on the whole face."""
+
+PATCHES = 4
 """A collage is laid out on a grid of so many random numbers a side."""
 
 SEAM = 8.0
@@ -96,7 +99,7 @@ def augmented_batch(
 
 
 def collage(crops: torch.Tensor, partners: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Crops (N, C, S, S) whose patches come from each one and its partner (N,), with soft seams.
+    """Crops (N, C, S, S), a share of which got patches of their partner (N,), with soft seams.
 
     A network that sees a few whole faces learns by heart what each of them got. Here the eyes of one stand over the
     mouth of another, so makeup has to be told from what is near (as in CutMix, Yun et al., ICCV 2019, but source,
@@ -104,7 +107,8 @@ def collage(crops: torch.Tensor, partners: torch.Tensor, generator: torch.Genera
     """
     layout = torch.randn((len(crops), 1, PATCHES, PATCHES), generator=generator)
     smooth = F.interpolate(layout, size=crops.shape[-2:], mode="bicubic", align_corners=False)
-    return torch.lerp(crops, crops[partners], torch.sigmoid(SEAM * smooth))
+    chosen = torch.rand((len(crops), 1, 1, 1), generator=generator) < COLLAGES
+    return torch.lerp(crops, crops[partners], chosen * torch.sigmoid(SEAM * smooth))
 
 
 def _partners(styles: torch.Tensor, laid: Collection[int]) -> torch.Tensor:
