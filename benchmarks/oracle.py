@@ -42,7 +42,7 @@ def main() -> None:
     rows = {row["path"]: row for row in pq.read_table(options.run / "manifest.parquet").to_pylist()}
     detector, distance = FaceDetector(), perceptual_distance()
     figures: dict[str, list[float]] = {"untouched": [], "run": [], "ceiling of the masks": []}
-    masked: dict[str, list[float]] = {"untouched": [], "run": []}
+    masked: dict[str, list[float]] = {name: [] for name in figures}
     apart: dict[str, list[float]] = {"untouched": [], "run": []}
     missing, background = [], 0
     for file in sorted((options.oracle / "source").iterdir()):
@@ -58,8 +58,7 @@ def main() -> None:
         best = source + regions.total[..., None] * (truth.astype(np.float64) - source)
         for name, picture in (("untouched", source), ("run", target), ("ceiling of the masks", best)):
             figures[name].append(psnr(picture, truth, inside))
-            if name in masked:
-                masked[name].append(psnr(picture, truth, inside & (regions.total > 0.5)))
+            masked[name].append(psnr(picture, truth, inside & (regions.total > 0.5)))
             if distance is not None and name in apart:
                 pair = [
                     torch.from_numpy(np.where(inside[..., None], p, 0)).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -71,7 +70,7 @@ def main() -> None:
     print(f"{len(figures['run'])} faces, {len(missing)} without a pair {missing or ''}")
     for name, values in figures.items():
         line = f"{name:22} PSNR {np.mean(values):6.2f} dB  ({np.mean(values) - base:+.2f}, worst {min(values):.2f})"
-        line += f"  where M > 0.5 {np.mean(masked[name]):.2f} dB" if name in masked else ""
+        line += f"  where M > 0.5 {np.mean(masked[name]):.2f} dB"
         print(line + (f"  ST-LPIPS {np.mean(apart[name]):.4f}" if apart.get(name) else ""))
     print(f"bytes changed where M = 0: {background}")
 
