@@ -86,6 +86,7 @@ def test_skin_stops_at_a_scarf_over_the_chin(prepared: PreparedFace) -> None:
     top = int(face.points[:, 1].max() - 0.25 * np.ptp(face.points[:, 1]))
     picture[top:] = (20, 60, 160)
     covered = mesh_regions(picture, face)
+    assert covered["skin"][top + 6 :].sum() < 0.1 * prepared.regions["skin"][top + 6 :].sum()
     assert covered.total[top + 6 :].sum() < 0.13 * prepared.regions.total[top + 6 :].sum()
     assert covered.visible < prepared.regions.visible
 
