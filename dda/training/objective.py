@@ -20,6 +20,10 @@ OUTSIDE = 6.0
 SQUARED = 3.0
 """Weight of the squared error beside the absolute one."""
 
+CAST = 2.0
+"""Weight of an error in the differences between the channels, beside that in the channels: makeup that is a little too
+light looks like makeup, grey shadow that is a little green does not."""
+
 
 def residual_loss(
     model: CompactResidualModel,
@@ -32,7 +36,8 @@ def residual_loss(
 ) -> torch.Tensor:
     """Mean error of the denoised residual R of r = target - source, both composed and raw.
 
-    e(sum_r k_r M_r R - M r, w) + e(R - [M > 0] r, v) with e(x, w) = mean w (|x| + SQUARED x^2) of the scaled residual,
+    e(c, w) + CAST e(Dc, w) + e(R - [M > 0] r, v) with c = sum_r k_r M_r R - M r, its differences between channels Dc
+    (red - blue, green - red, blue - green), e(x, w) = mean w (|x| + SQUARED x^2) of the scaled residual,
     w = 1 + sum_r (IMPORTANCE_r - 1) M_r, and v = RAW w where M > 0, OUTSIDE elsewhere. What the retoucher changed
     where no mask reaches (teeth, hair) is not learnt.
 
@@ -58,7 +63,11 @@ def residual_loss(
     extra = torch.tensor([IMPORTANCE[region] - 1 for region in REGIONS], device=masks.device)
     weight = 1 + torch.einsum("nrhw,r->nhw", masks, extra)[:, None]
     within = total > 0
-    return _error(composed, weight) + _error(prediction - within * residual, torch.where(within, RAW * weight, OUTSIDE))
+    cast = composed - composed.roll(1, dims=1)
+    raw = prediction - within * residual
+    return (
+        _error(composed, weight) + CAST * _error(cast, weight) + _error(raw, torch.where(within, RAW * weight, OUTSIDE))
+    )
 
 
 def _draw_timesteps(count: int, last: int, generator: torch.Generator) -> torch.Tensor:

@@ -3,7 +3,7 @@ import torch
 
 from dda.models.compact import RESIDUAL_SCALE, CompactResidualModel
 from dda.styles import REGIONS
-from dda.training.objective import IMPORTANCE, OUTSIDE, PURE_NOISE, RAW, SQUARED, _draw_timesteps, residual_loss
+from dda.training.objective import CAST, IMPORTANCE, OUTSIDE, PURE_NOISE, RAW, SQUARED, _draw_timesteps, residual_loss
 
 SIZE = 32
 
@@ -53,6 +53,19 @@ def test_no_answer_costs_the_residual_composed_and_raw(batch: tuple[torch.Tensor
     error = RESIDUAL_SCALE * 0.2
     composed = raw = (error + SQUARED * error**2) / 2  # the residual lies in one half of the picture, all under a mask
     assert loss_of(knows, batch).item() == pytest.approx(composed + RAW * raw, rel=1e-4)
+
+
+def test_a_cast_costs_beside_the_error_itself(batch: tuple[torch.Tensor, ...]) -> None:
+    knows = _Knows(styles=("A", "B"), channels=(8, 8))
+    source, _, masks, ids = batch
+    masks = torch.zeros_like(masks)
+    masks[:, REGIONS.index("skin")] = 1
+    knows.answer = torch.zeros(1)
+    green = torch.tensor([0.0, 0.1, 0.0])[:, None, None]
+    error = RESIDUAL_SCALE * 0.1
+    one_channel = (error + SQUARED * error**2) / 3
+    expected = (1 + RAW + 2 * CAST) * one_channel  # green differs from red and from blue
+    assert loss_of(knows, (source, source + green, masks, ids)).item() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("region", REGIONS)
