@@ -97,8 +97,8 @@ def encode_png(image: np.ndarray, text: dict[str, str] | None = None) -> bytes:
     for key, value in (text or {}).items():
         info.add_itxt(key, value)
     buffer = io.BytesIO()
-    # On photos, looking for runs alone is five times as fast as Pillow's default, and its files are as small.
-    Image.fromarray(image).save(buffer, "PNG", compress_type=Image.RLE, pnginfo=info)
+    # Level 1 is four times as fast as Pillow's default and makes files about a tenth larger.
+    Image.fromarray(image).save(buffer, "PNG", compress_level=1, pnginfo=info)
     return buffer.getvalue()
 
 
