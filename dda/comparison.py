@@ -10,9 +10,10 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from dda.images import encode_png, read_image
+from dda.images import read_image
 from dda.pairs.journal import PairRow
 from dda.pairs.writer import DATA_FOLDER, write_atomically
+from dda.png import encode_png
 from dda.report import GridRow, comparison
 from dda.sweep import Job
 from dda.terminal import CONSOLE, say

@@ -17,7 +17,7 @@ from dda.device import pick_device
 from dda.evaluation import Evaluation, Measurement
 from dda.faces.parser import open_parser
 from dda.html_report import REPORT_NAME, html_report
-from dda.images import encode_png, read_image
+from dda.images import read_image
 from dda.metrics.labels import label
 from dda.metrics.result import PairResult, Result, metrics_json, pairs_table
 from dda.metrics.suite import Suite
@@ -28,6 +28,7 @@ from dda.pairs.loader import thumbnail
 from dda.pairs.manifest import MANIFEST
 from dda.pairs.writer import write_atomically
 from dda.plots import draw_plots
+from dda.png import encode_png
 from dda.report import SAMPLES_NAME, GridRow, samples_from_records, samples_visualization
 from dda.summary import summarise
 from dda.terminal import CONSOLE, pairs_progress, say

@@ -18,10 +18,10 @@ import numpy as np
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from dda.images import encode_png
 from dda.metrics.labels import digits, label, number, unit_label
 from dda.metrics.metric import Column
 from dda.metrics.result import PairResult, Result, Statistic
+from dda.png import encode_png
 
 REPORT_NAME = "report.html"
 

@@ -1,7 +1,7 @@
-"""Pictures: reading, resizing, encoding.
+"""Pictures: reading, resizing, hashing.
 
 Images are float32 NCHW in [0, 1] inside the project and uint8 HWC RGB at its edges. Everything that crosses
-the edge does so here.
+the edge does so here; `dda.png` packs it for a file.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 MAX_PIXELS = 64_000_000
 _LIMIT = f"{MAX_PIXELS // 1_000_000} megapixels"
@@ -89,17 +89,6 @@ def to_uint8(image: torch.Tensor) -> np.ndarray:
     """Float (3, H, W), clipped to [0, 1], to uint8 (H, W, 3); the exact inverse of `to_tensor`."""
     scaled = image.detach().float().clamp(0, 1).mul(255).round()  # torch rounds halves to even
     return np.ascontiguousarray(scaled.to(torch.uint8).permute(1, 2, 0).cpu().numpy())
-
-
-def encode_png(image: np.ndarray, text: dict[str, str] | None = None) -> bytes:
-    """uint8 (H, W, 3) as the bytes of a PNG, with `text` as its text chunks."""
-    info = PngImagePlugin.PngInfo()
-    for key, value in (text or {}).items():
-        info.add_itxt(key, value)
-    buffer = io.BytesIO()
-    # Level 1 is four times as fast as Pillow's default and makes files about a tenth larger.
-    Image.fromarray(image).save(buffer, "PNG", compress_level=1, pnginfo=info)
-    return buffer.getvalue()
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -18,10 +18,11 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.table import Table
 from rich.text import Text
 
-from dda.images import encode_png, read_image, resize
+from dda.images import read_image, resize
 from dda.pairs.journal import PairRow
 from dda.pairs.manifest import MANIFEST
 from dda.pairs.writer import DATA_FOLDER, write_atomically
+from dda.png import encode_png
 from dda.terminal import CONSOLE, say
 
 SAMPLES_NAME = "samples_visualization.png"

@@ -19,8 +19,9 @@ from PIL import Image, ImageEnhance, ImageOps
 from dda import evaluate as stage
 from dda.config import check, register_configs
 from dda.faces.parser import MeshParser
-from dda.images import encode_png, read_image, to_tensor, to_uint8
+from dda.images import read_image, to_tensor, to_uint8
 from dda.models.rdm import Residuals, compose
+from dda.png import encode_png
 
 FAST = "metrics=[psnr,structure,strength,leakage,background,detail,skin_tone,separability,consistency]"
 STYLES = {"Red lip": ((0.75, 0.1, 0.2), "lips"), "Smoke": ((0.2, 0.15, 0.25), "eyes")}

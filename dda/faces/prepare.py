@@ -9,7 +9,8 @@ from dda.faces.dataset import FaceDataset
 from dda.faces.face import Face
 from dda.faces.parser import FaceParser
 from dda.faces.regions import Regions
-from dda.images import ImageError, ImageReadError, content_hash, encode_png, resize
+from dda.images import ImageError, ImageReadError, content_hash, resize
+from dda.png import encode_png
 
 MIN_SIDE = 128
 """Side in source pixels below which a face's crop is too small to be worth enlarging to 512."""

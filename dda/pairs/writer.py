@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dda.images import encode_png
+from dda.png import encode_png
 
 DATA_FOLDER = "amplified_data"
 

@@ -15,8 +15,9 @@ from dda.config import UserError
 from dda.faces.align import ALIGNED_SIZE, invert, resample
 from dda.faces.mesh import FaceDetector, MeshFace
 from dda.faces.regions import mesh_regions
-from dda.images import ImageError, encode_png, read_image
+from dda.images import ImageError, read_image
 from dda.pairs.writer import write_atomically
+from dda.png import encode_png
 from dda.terminal import CONSOLE, say
 from dda.training.artist import paint
 from dda.training.recipes import Recipe, named_recipes, random_recipe

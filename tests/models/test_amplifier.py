@@ -11,10 +11,11 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from dda.faces.prepare import PreparedFace
-from dda.images import encode_png, to_tensor
+from dda.images import to_tensor
 from dda.mistakes import UserError
 from dda.models.amplifier import known_styles, open_amplifier, pixel_settings
 from dda.models.rdm import Residuals
+from dda.png import encode_png
 from dda.styles import REGIONS, Style
 from tests.models.formats.tiny import legacy_lora
 from tests.test_conf import load

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dda.images import encode_png, read_image
+from dda.images import read_image
 from dda.pairs.writer import PairWriter, pair_exists, pair_name, write_atomically
+from dda.png import encode_png
 
 
 def _picture(seed: int, size: int = 32) -> np.ndarray:
@@ -41,7 +42,7 @@ def test_both_pictures_are_written_under_one_name(tmp_path: Path) -> None:
 
 
 def test_a_source_encoded_before_is_used(tmp_path: Path) -> None:
-    encoded = encode_png(_picture(0), {"note": "encoded once"})
+    encoded = encode_png(_picture(2))  # told from the picture by being of another
     PairWriter(tmp_path).write("image_0000.png", _picture(0), _picture(1), encoded)
     assert (tmp_path / "amplified_data" / "source" / "image_0000.png").read_bytes() == encoded
 
