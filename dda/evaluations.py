@@ -22,9 +22,16 @@ _SHOWN = ("strength", "leakage", "background_error", "misplacement", "detail_kep
 _LEVELS = {"bad": "bold red", "warn": "yellow"}
 
 
-def compare(evaluations: Sequence[Path], folder: Path) -> None:
-    """Print the main numbers of finished evaluations, and write all of them to sweep_summary.csv in `folder`."""
-    results = {path.name: json.loads((path / METRICS_NAME).read_text(encoding="utf-8")) for path in evaluations}
+def compare(evaluations: Mapping[str, Path], folder: Path) -> None:
+    """Print the main numbers of finished evaluations by name, and write all of them to sweep_summary.csv in `folder`.
+
+    Args:
+        evaluations: their folders by what to call them.
+        folder: where the table goes.
+    """
+    results = {
+        name: json.loads((path / METRICS_NAME).read_text(encoding="utf-8")) for name, path in evaluations.items()
+    }
     write_atomically(folder / TABLE_NAME, summary_csv(results))
     CONSOLE.print(summary_table(results))
     for name, result in results.items():

@@ -123,18 +123,18 @@ def _set_numbers(
     for name, column, distance in (("fid", fid.COLUMN, fid.fid), ("kid", kid.COLUMN, lambda a, b: kid.kid(a, b, seed))):
         if not suite.measures(name):
             continue
-        if len(measured) < 2:
+        distances = _set_distance(column, distance, measured)
+        numbers |= distances
+        if not distances:
             missing[name] = _WANTED[name]
-            continue
-        numbers |= _set_distance(column, distance, measured)
     return numbers, missing
 
 
 _WANTED = {
     "separability": "it needs at least two named styles, and more pairs of more faces",
     "consistency": "it needs a named style on at least two faces",
-    "fid": "it needs at least two pairs",
-    "kid": "it needs at least two pairs",
+    "fid": "it needs at least two pairs, with an oracle where one was given",
+    "kid": "it needs at least two pairs, with an oracle where one was given",
 }
 
 
@@ -198,12 +198,17 @@ def _tone_columns(prefix: str, column: Column) -> tuple[Column, Column]:
 def _set_distance(
     column: Column, distance: Callable[[torch.Tensor, torch.Tensor], float], measured: Sequence[Measurement]
 ) -> SetNumbers:
-    """Distance of the targets to the oracle, beside the sources' own; without an oracle to the sources."""
-    sides = {
-        side: [m.features[side] for m in measured if side in m.features] for side in ("source", "target", "oracle")
-    }
-    features = {side: torch.stack(rows) for side, rows in sides.items() if len(rows) > 1}
-    if "oracle" not in features:
+    """Distance of the targets to the oracle, beside the sources' own; without an oracle to the sources.
+
+    Where some of the pairs have an oracle, those alone count: another choice of people is a distance too.
+    """
+    true = [m for m in measured if "oracle" in m.features]
+    compared = true or measured
+    if len(compared) < 2:
+        return {}
+    sides = compared[0].features
+    features = {side: torch.stack([m.features[side] for m in compared]) for side in sides}
+    if not true:
         return {column.name: (column, distance(features["source"], features["target"]))}
     untouched = replace(
         column, name=f"untouched_{column.name}", about=f"The same of the untouched sources. {column.about}"

@@ -96,22 +96,25 @@ class SweepSummary(Callback):
 class EvaluationSummary(SweepSummary):
     """Compares the evaluations of a multirun of run_eval.py; configured in `conf/eval.yaml`.
 
-    They lie beside older ones in outputs/eval, so those of this multirun are noted as they end.
+    Those that failed are left out, so the others are noted as they end, with what each was given.
     """
 
     def __init__(self) -> None:
-        self._measured: list[Path] = []
+        self._measured: dict[Path, list[str]] = {}
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if job_return.status == JobStatus.COMPLETED:
-            self._measured.append(Path(config.hydra.runtime.output_dir))
+            given = [text for text in config.hydra.overrides.task if text.partition("=")[0] not in ("run", "pairs")]
+            self._measured[Path(config.hydra.runtime.output_dir)] = given
 
     def summarize(self) -> None:
         """Write sweep_summary.csv beside the evaluations and print the table, if there are any."""
         if self._measured:
             from dda.evaluations import compare  # as below
 
-            compare(self._measured, self.folder)
+            alike = set.intersection(*map(set, self._measured.values()))
+            labels = {folder: [text for text in given if text not in alike] for folder, given in self._measured.items()}
+            compare({" ".join([folder.name, *label]): folder for folder, label in labels.items()}, self.folder)
 
 
 def summarize(sweep: Path) -> None:

@@ -44,7 +44,7 @@ def test_every_number_is_in_the_file_and_the_main_ones_are_printed(
             verdicts=[bad, Verdict("good", "Fine.")],
         ),
     ]  # fmt: skip
-    compare(folders, tmp_path)
+    compare({folder.name: folder for folder in folders}, tmp_path)
     one, two = read_csv(tmp_path / "sweep_summary.csv")
     assert one == {
         "evaluation": "one", "pairs_root": "root", "ok": "0", "rejected": "0",
@@ -59,14 +59,29 @@ def test_every_number_is_in_the_file_and_the_main_ones_are_printed(
 def test_a_multirun_of_evaluations_is_compared(
     undisturbed: Path, run_here: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An evaluation that failed is told, and older ones in the same folder are left out."""
-    (tmp_path / "eval").mkdir()
-    write_evaluation(tmp_path / "eval" / "older")
-    with pytest.raises(SystemExit, match="job empty failed"):
+    """An evaluation that failed is told, and has no row."""
+    with pytest.raises(SystemExit, match="job 0_empty failed"):
         run_here(
             "run_eval.py", "-m", f"run={tmp_path / 'empty'},{undisturbed}", "metrics=[ssim]", "num_samples=2",
             f"paths.outputs={tmp_path}", "device=cpu", "++hydra.callbacks.sweep._target_=dda.sweep.EvaluationSummary",
         )  # fmt: skip
-    (row,) = read_csv(tmp_path / "eval" / "sweep_summary.csv")
-    assert (row["evaluation"], row["ok"]) == ("run", "2") and 0 < float(row["ssim"]) < 1
+    (table,) = (tmp_path / "eval").glob("*/sweep_summary.csv")
+    (row,) = read_csv(table)
+    assert (row["evaluation"], row["ok"]) == ("1_run", "2") and 0 < float(row["ssim"]) < 1
     assert "Table in" in capsys.readouterr().out
+
+
+def test_the_same_pairs_measured_in_two_ways_are_two_evaluations(
+    undisturbed: Path, run_here: Callable[..., None], tmp_path: Path
+) -> None:
+    run_here(
+        "run_eval.py", "-m", f"run={undisturbed}", "metrics=[ssim]", "num_samples=2,4",
+        f"paths.outputs={tmp_path}", "device=cpu",
+    )  # fmt: skip
+    (sweep,) = (tmp_path / "eval").iterdir()
+    rows = read_csv(sweep / "sweep_summary.csv")
+    assert [(row["evaluation"], row["ok"]) for row in rows] == [
+        ("0_run num_samples=2", "2"),
+        ("1_run num_samples=4", "4"),
+    ]
+    assert all((sweep / name / "report.html").is_file() for name in ("0_run", "1_run"))

@@ -107,6 +107,12 @@ def test_fid_is_taken_to_the_oracle_beside_the_untouched_source(suite: Suite) ->
     found = summary(with_inception, measurements).set_values
     assert found["fid"] < 1 < 100 < found["untouched_fid"]
     assert found["kid"] < found["untouched_kid"]
+    others = [make(8 + i) for i in range(8)]  # without an oracle they have no part in it
+    for measurement in others:
+        measurement.features = dict.fromkeys(("source", "target"), torch.full((16,), 99.0))
+    assert summary(with_inception, [*measurements, *others]).set_values == found
+    one = summary(with_inception, [measurements[0], *others])
+    assert "fid" not in one.set_values and "with an oracle" in one.missing["fid"]
     for measurement in measurements:
         del measurement.features["oracle"]
     assert summary(with_inception, measurements).set_values.keys() == {"fid", "kid"}

@@ -1,5 +1,6 @@
 """Inception v3 as FID and KID use it: a picture's 2048 features."""
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ class Inception:
     """The network of the original FID, its weights from the cache of torch hub.
 
     Raises:
-        MissingWeights: they are not there.
+        MissingWeights: they are not there, or damaged.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -24,7 +25,11 @@ class Inception:
             raise MissingWeights(f"Inception's weights are not in {path.parent}; save {URL} there")
         from torchmetrics.image.fid import NoTrainInceptionV3
 
-        self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(path)).to(device)
+        try:
+            network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(path))
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # a download that was cut short
+            raise MissingWeights(f"Inception's weights, {path}, are damaged; save {URL} there again") from error
+        self.network = network.to(device)
 
     @torch.inference_mode()
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:

@@ -98,7 +98,9 @@ def _sorted(pairs: Iterator[PairFiles]) -> list[PairFiles]:
 
 
 def _run_pairs(run: Path, prefix: str = "") -> Iterator[PairFiles]:
-    return _match(run / DATA_FOLDER, _records(pq.read_table(run / MANIFEST), "name"), prefix)
+    """The pairs of the manifest. What else is there belongs to an extension that has not come to its end."""
+    records = _records(pq.read_table(run / MANIFEST), "name")
+    return (pair for pair in _match(run / DATA_FOLDER, records, prefix) if pair.name.removeprefix(prefix) in records)
 
 
 def _match(root: Path, records: Mapping[str, Mapping[str, Any]], prefix: str = "") -> Iterator[PairFiles]:
@@ -172,6 +174,9 @@ def _csv_records(file: Path) -> dict[str, dict[str, Any]]:
         raise UserError(
             f"{file}: has no column source_file_name, only {', '.join(table.column_names)}; add it or move the file"
         )
+    for line, name in enumerate(table.column("source_file_name").to_pylist(), start=2):
+        if str(name or "").strip("/") in ("", ".", "source"):
+            raise UserError(f"{file}: row {line} has no source_file_name; give it, or take the row out")
     return _records(table, "source_file_name")
 
 

@@ -18,6 +18,9 @@ REACH = 0.1
 """By how much the face oval is grown, in widths of it. Makeup of ours fades out up to 0.09 beyond what a second parse
 of the finished picture calls the face (23 portraits), so a smaller oval would call its last feathers background."""
 
+MIN_SIDE = 32
+"""Least side in pixels of a picture that the windows of SSIM and the networks of LPIPS can look at."""
+
 THUMBNAIL_SIDE = 256
 
 
@@ -64,7 +67,7 @@ def load_pair(files: PairFiles, parser: FaceParser, with_thumbnails: bool) -> Lo
     """Decode and parse one pair.
 
     Raises:
-        UnusablePair: a file is missing or unreadable, or the sizes differ.
+        UnusablePair: a file is missing or unreadable, the sizes differ, or they are too small.
     """
     if files.reason or files.source is None or files.target is None:
         raise UnusablePair(files.reason)
@@ -73,6 +76,8 @@ def load_pair(files: PairFiles, parser: FaceParser, with_thumbnails: bool) -> Lo
     for side, picture in (("target", target), ("oracle", oracle)):
         if picture is not None and picture.shape != source.shape:
             raise UnusablePair(f"sizes differ: source {_size(source)}, {side} {_size(picture)}")
+    if min(source.shape[:2]) < MIN_SIDE:
+        raise UnusablePair(f"too small: {_size(source)} pixels, at least {MIN_SIDE} a side are needed")
     masks, oval = parse(source, parser)
     pictures = {"source": source, "target": target} | ({} if oracle is None else {"oracle": oracle})
     thumbnails = {side: thumbnail(picture) for side, picture in pictures.items()} if with_thumbnails else {}

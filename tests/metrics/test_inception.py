@@ -61,6 +61,11 @@ def test_weights_come_from_torch_hubs_cache_or_not_at_all(tmp_path: Path, monkey
     cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)
     torch.save(_random_inception(FeatureExtractorInceptionV3), cache / FILE)
+    whole = (cache / FILE).read_bytes()
+    (cache / FILE).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MissingWeights, match=f"{FILE}, are damaged"):
+        Inception(CPU)
+    (cache / FILE).write_bytes(whole)
     network = Inception(CPU)
     pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     found, alone = network(pictures), network(pictures[:1])

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,14 @@ def test_a_metadata_file_of_another_kind_is_refused(save: Save, table: str) -> N
         find_pairs(root)
 
 
+@pytest.mark.parametrize("name", ["", "source", "source/"])
+def test_a_row_without_a_file_name_is_refused(save: Save, name: str) -> None:
+    root = save("source/a.png", "target/a.png")
+    (root / "metadata.csv").write_text(f"source_file_name,style\nsource/a.png,Red\n{name},Blue\n")
+    with pytest.raises(UserError, match=r"metadata\.csv: row 3 has no source_file_name"):
+        find_pairs(root)
+
+
 def test_a_run_tells_its_styles_and_measures(undisturbed: Path) -> None:
     pairs = find_run_pairs(undisturbed)
 
@@ -111,6 +120,13 @@ def test_a_lost_file_of_a_run_is_a_pair_with_a_reason(copied: Path) -> None:
     pairs = by_name(find_run_pairs(copied))
     assert len(pairs) == 10
     assert pairs[lost.stem].reason == "no target of this name"
+
+
+def test_what_an_unfinished_extension_made_is_no_pair_yet(copied: Path) -> None:
+    for side in ("source", "target"):
+        folder = copied / "amplified_data" / side
+        shutil.copy(next(folder.glob("*.png")), folder / "image_9999.png")
+    assert len(find_run_pairs(copied)) == 10
 
 
 def test_the_jobs_of_a_multirun_are_taken_together(undisturbed: Path, tmp_path: Path) -> None:

@@ -89,6 +89,8 @@ def test_what_cannot_be_measured_says_why(files: Callable[..., PairFiles], parse
     assert reason(files(source=grey, target=small)) == "sizes differ: source 96x64, target 96x32"
     assert reason(files(source=grey, target=grey, oracle=small)) == "sizes differ: source 96x64, oracle 96x32"
     assert reason(PairFiles("a", None, None, reason="no source of this name")) == "no source of this name"
+    thin = np.full((200, 20, 3), 128, np.uint8)
+    assert reason(files(source=thin, target=thin)) == "too small: 20x200 pixels, at least 32 a side are needed"
     torn = files(source=grey, target=grey)
     assert torn.target is not None
     torn.target.write_text("Dear reader")
