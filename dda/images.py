@@ -55,7 +55,7 @@ def read_image(path: Path) -> np.ndarray:
     over white, an embedded colour profile is applied, and of an animation the first frame is taken.
 
     Raises:
-        ImageReadError: the file is missing or the system cannot read it.
+        ImageReadError: the file is missing, or the system cannot read it or lacks the memory.
         ImageError: the file is empty, cut short, damaged, larger than `MAX_PIXELS` or no picture.
     """
     try:
@@ -76,6 +76,8 @@ def read_image(path: Path) -> np.ndarray:
         raise ImageError("not a picture in a known format (" + ", ".join(FORMATS) + ")") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"larger than {_LIMIT}: shrink it first") from error
+    except MemoryError as error:
+        raise ImageReadError("not enough memory to decode it") from error
     except Exception as error:  # a damaged file makes Pillow's decoders raise exceptions of nearly any kind
         raise ImageError(f"damaged picture: {_one_line(error)}") from error
 

@@ -1,4 +1,6 @@
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from PIL import Image, ImageCms, TiffImagePlugin
 
 from dda.images import FORMATS, ImageError, ImageReadError, content_hash, read_image, resize, to_tensor, to_uint8
 from dda.png import encode_png
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore:Image size:Warning:PIL")
 
@@ -246,6 +249,25 @@ def test_damaged_bytes_give_a_picture_or_a_reason(tmp_path: Path) -> None:
                 assert error.reason and "\n" not in error.reason
             else:
                 assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the size of a process is read from /proc")
+def test_a_lack_of_memory_is_not_the_pictures_fault(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    Image.new("RGB", (7900, 8000)).save(path)
+    script = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from dda.images import ImageReadError, read_image\n"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 64_000_000,) * 2)\n"
+        "try:\n"
+        "    read_image(Path(sys.argv[1]))\n"
+        "except ImageReadError as error:\n"
+        "    print(error)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script, path], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout == "not enough memory to decode it\n"
 
 
 def test_what_is_no_picture_is_refused_with_a_reason(tmp_path: Path) -> None:

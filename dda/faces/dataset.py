@@ -153,10 +153,13 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, bool]]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(folder / entry.name, f"{prefix}{entry.name}/")
-            elif entry.name.lower().endswith(SUFFIXES) and (entry.is_file() or entry.is_symlink()):
+            elif entry.name.lower().endswith(SUFFIXES) and (entry.is_symlink() or entry.is_file()):
                 yield prefix + entry.name, entry.is_symlink()
 
 
 def _leads_inside(root: Path, path: str) -> bool:
-    file = (root / path).resolve()
+    try:
+        file = (root / path).resolve(strict=True)
+    except (OSError, RuntimeError):  # it leads nowhere, or to itself
+        return False
     return file.is_file() and file.is_relative_to(root.resolve())

@@ -75,9 +75,10 @@ def find_lips(image: np.ndarray, face: MeshFace) -> tuple[np.ndarray, np.ndarray
     low = np.clip(np.floor(outer.min(0) - margin), 0, size).astype(int)
     high = np.clip(np.ceil(outer.max(0) + margin), 0, size).astype(int)
     at = np.s_[low[1] : high[1], low[0] : high[0]]
-    if not image[at].size:
+    outline = soft_polygons([outer], size, 0.1)[at] > 0.5
+    if not outline.any():  # the mouth is outside the picture
         return mouth, lips
-    distance = _signed_distance(soft_polygons([outer], size, 0.1)[at] > 0.5) / unit
+    distance = _signed_distance(outline) / unit
     between = (
         soft_polygons([inner], size, 1.2 * unit, OPEN * unit)[at] if _gap(face) > OPEN else np.zeros_like(distance)
     )

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
 from omegaconf import OmegaConf
 
 from dda.faces.face import Face
-from dda.images import ImageError, read_image, to_tensor
+from dda.images import ImageError, content_hash, read_image, to_tensor
 from dda.mistakes import UserError
 from dda.models import checkpoint as compact_checkpoint
 from dda.models.compact import ALPHA_REF, CompactAmplifier
+from dda.models.precision import pick_dtype
 from dda.models.rdm import Residuals
 from dda.styles import Style
 
@@ -78,15 +80,20 @@ def _pictured_styles(model: Any) -> list[str]:
     return list(model.style_images)
 
 
-def pixel_settings(model: Any) -> dict[str, Any]:
-    """Everything of ``cfg.model`` that decides pixels, the checkpoint by what is in it.
+def pixel_settings(model: Any, device: torch.device) -> dict[str, Any]:
+    """Everything of ``cfg.model`` that decides pixels on a device; checkpoint and pictures by what is in them.
 
     Raises:
-        UserError: no checkpoint of this model's form.
+        UserError: no checkpoint of this model's form, or a picture that cannot be read.
     """
     settings = OmegaConf.to_container(model)
     assert isinstance(settings, dict)
     given = {str(key): value for key, value in settings.items() if key != "checkpoint" and value is not None}
+    if model.name == "sd15":
+        given["precision"] = str(pick_dtype(model.precision, device)).removeprefix("torch.")
+        given["style_images"] = {
+            style: content_hash(_read_picture(style, Path(path))) for style, path in model.style_images.items()
+        }
     return {"model": given, "model.checkpoint": _digest(model)}
 
 
@@ -113,7 +120,6 @@ def _open_stable_diffusion(model: Any, device: torch.device) -> Amplifier:
     # diffusers' pipelines and transformers take seconds to import: only where they are asked for
     from dda.models.formats import AppliedCheckpoint, apply_checkpoint
     from dda.models.noise_probe import noise_warning
-    from dda.models.precision import pick_dtype
     from dda.models.pretrained import load_stable_diffusion
     from dda.models.schedulers import check_scheduler, noise_levels
     from dda.models.stable_diffusion import Sampling, StableDiffusionAmplifier
@@ -140,7 +146,7 @@ def _open_conditions(model: Any, base: Any, applied: Any) -> Any:
     from dda.models.text_conditions import BARE_PROMPT, PROMPT, TextConditions
 
     if applied.image_tokens is not None:
-        pictures = {name: _read_picture(name, Path(path)) for name, path in model.style_images.items()}
+        pictures = {name: to_tensor(_read_picture(name, Path(path)))[None] for name, path in model.style_images.items()}
         return ImageConditions(applied.image_tokens, load_image_encoder(model.image_encoder), pictures)
     prompt, bare_prompt = (
         next(text for text in texts if text is not None)
@@ -149,9 +155,9 @@ def _open_conditions(model: Any, base: Any, applied: Any) -> Any:
     return TextConditions(base.tokenizer, base.text_encoder, prompt, bare_prompt)
 
 
-def _read_picture(style: str, path: Path) -> torch.Tensor:
-    """A style's picture, (1, 3, H, W) in [0, 1]."""
+def _read_picture(style: str, path: Path) -> np.ndarray:
+    """A style's picture, uint8 (H, W, 3)."""
     try:
-        return to_tensor(read_image(path))[None]
+        return read_image(path)
     except ImageError as error:
         raise UserError(f"model.style_images: the picture of {style}, {path}: {error.reason}") from error

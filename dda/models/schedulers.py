@@ -45,6 +45,9 @@ REFUSED = {
 class Sampler:
     """The last ``steps`` steps of a schedule of round(steps / strength), as diffusers' image-to-image takes them.
 
+    Steps are spaced from the noisy end ("trailing", Lin et al., WACV 2024), so that they begin at about
+    ``strength`` of the schedule however few they are.
+
     The two passes of a face each walk it with a :meth:`walk` of their own, because many schedulers remember the steps
     before.
 
@@ -61,7 +64,8 @@ class Sampler:
 
     def __init__(self, name: str, config: Mapping[str, Any], steps: int, strength: float, device: torch.device) -> None:
         # DDIM's own default clips to the range of pictures; latents go beyond, and PNDM's configuration is silent
-        self._scheduler = _scheduler_class(name).from_config({**config, "clip_sample": False})
+        ours = {"clip_sample": False, "timestep_spacing": "trailing"}
+        self._scheduler = _scheduler_class(name).from_config({**config, **ours})
         self._check_noise(name)
         total = max(steps, round(steps / strength))
         trained = self._scheduler.config.num_train_timesteps

@@ -13,6 +13,7 @@ from rich.progress import track
 
 from dda.config import UserError
 from dda.faces.align import ALIGNED_SIZE, invert, resample
+from dda.faces.dataset import SUFFIXES
 from dda.faces.mesh import FaceDetector, MeshFace
 from dda.faces.regions import mesh_regions
 from dda.images import ImageError, read_image
@@ -21,7 +22,6 @@ from dda.png import encode_png
 from dda.terminal import CONSOLE, say
 from dda.training.artist import paint
 from dda.training.recipes import Recipe, named_recipes, random_recipe
-from dda.training.seed_pairs import PICTURE_SUFFIXES
 
 RANDOM_STYLE = "Random look {:03d}"
 
@@ -42,7 +42,7 @@ def find_portraits(folder: Path, exclude: set[str]) -> list[Path]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; give the folder that holds the portraits")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
+    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(SUFFIXES))
     stems = [file.stem for file in files]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise UserError(f"{folder}: holds two pictures named {twice[0]!r}; give them different names")
@@ -50,7 +50,7 @@ def find_portraits(folder: Path, exclude: set[str]) -> list[Path]:
         raise UserError(f"--exclude {unknown[0]}: {folder} holds no picture of that stem")
     kept = [file for file in files if file.stem not in exclude]
     if not kept:
-        raise UserError(f"{folder}: holds no portraits ({', '.join(sorted(PICTURE_SUFFIXES))})")
+        raise UserError(f"{folder}: holds no portraits ({' '.join(SUFFIXES)})")
     return kept
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from dda.faces.align import ALIGNED_SIZE, CROP_SIZE, invert, resample, warp_down
+from dda.faces.dataset import SUFFIXES
 from dda.faces.face import Face
 from dda.faces.mesh import MeshFace
 from dda.faces.parser import FaceParser
@@ -20,7 +21,6 @@ MARGIN = 32
 """Pixels kept around the canonical crop, so that a shifted or turned crop still holds picture."""
 
 PADDED_SIZE = CROP_SIZE + 2 * MARGIN
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 
 
 @dataclass
@@ -74,18 +74,26 @@ def pair_files(folder: Path) -> list[tuple[Path, Path]]:
     """Source and target files of one style, matched by stem, in name order.
 
     Raises:
-        UserError: a source has no target or the other way round, or there are none.
+        UserError: a source has no target or the other way round, two files have one stem, or there are none.
     """
-    sides = []
-    for side in ("source", "target"):
-        files = (p for p in (folder / side).iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-        sides.append({p.stem: p for p in files})
-    sources, targets = sides
+    sources, targets = (_by_stem(folder / side) for side in ("source", "target"))
     if alone := sorted(sources.keys() ^ targets.keys()):
         raise UserError(f"{folder}: {alone[0]!r} is in only one of source/ and target/; every pair needs both")
     if not sources:
-        raise UserError(f"{folder}: source/ and target/ hold no pictures ({', '.join(sorted(PICTURE_SUFFIXES))})")
+        raise UserError(f"{folder}: source/ and target/ hold no pictures ({' '.join(SUFFIXES)})")
     return [(sources[stem], targets[stem]) for stem in sorted(sources)]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.name.lower().endswith(SUFFIXES) and not file.name.startswith("."):
+            if other := files.get(file.stem):
+                raise UserError(
+                    f"{folder}: {other.name} and {file.name} have one name; which of them belongs to the pair?"
+                )
+            files[file.stem] = file
+    return files
 
 
 def load_pairs(root: Path, parser: FaceParser) -> tuple[list[str], Iterator[AlignedPair], int]:

@@ -187,9 +187,9 @@ def _update(
 
     Half of a batch are morphs, where there are any; pairs of the styles ``laid`` are laid together in collages.
     """
-    batch = [
-        _draw(pool or pairs, state.generator) for pool in itertools.islice(itertools.cycle((pairs, morphs)), batch_size)
-    ]
+    turns = itertools.cycle((pairs, morphs))
+    odd = state.update * batch_size % 2  # goes on where the last batch ended
+    batch = [_draw(pool or pairs, state.generator) for pool in itertools.islice(turns, odd, odd + batch_size)]
     crops = augmented_batch(batch, state.generator, laid)
     source, target, masks, styles = (tensor.to(state.model.device) for tensor in crops)
     style_ids = styles[:, None].expand(-1, len(REGIONS))

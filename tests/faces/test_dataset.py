@@ -82,10 +82,11 @@ def test_links_out_of_the_folder_are_left_out_aloud(tmp_path: Path, caplog: pyte
     (root / "inside.png").symlink_to(root / "real.png")
     (root / "out.png").symlink_to(tmp_path / "outside" / "secret.png")
     (root / "nowhere.png").symlink_to(root / "missing.png")
+    (root / "itself.png").symlink_to(root / "itself.png")
     (root / "loop").symlink_to(root)
     with caplog.at_level(logging.WARNING):
         assert _open("folder", root).paths == ["inside.png", "real.png"]
-    assert "2 symbolic links" in caplog.text
+    assert "3 symbolic links" in caplog.text
 
     (tmp_path / "alias").symlink_to(root)
     assert _open("folder", tmp_path / "alias").paths == ["inside.png", "real.png"]

@@ -135,6 +135,13 @@ def test_a_mouth_outside_the_picture_has_no_lips(prepared: PreparedFace) -> None
     assert not mouth.any() and not lips.any()
 
 
+def test_a_mouth_just_below_the_picture_has_no_lips(prepared: PreparedFace) -> None:
+    face = prepared.regions.face
+    shift = 512 - face.points[list(LIPS_OUTER), 1].min() + 1
+    mouth, lips = find_lips(prepared.source, MeshFace(face.landmarks + np.array([0, shift, 0], np.float32), 1.0))
+    assert not mouth.any() and not lips.any()
+
+
 def test_a_mouth_cut_by_the_edge_of_the_picture_is_found(prepared: PreparedFace) -> None:
     face = prepared.regions.face
     _, whole = find_lips(prepared.source, face)

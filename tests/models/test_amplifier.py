@@ -135,7 +135,8 @@ def test_the_compact_model_names_its_styles_and_a_text_model_takes_any(tiny_chec
 
 
 def test_pixels_depend_on_the_settings_and_on_what_the_checkpoint_holds(tiny_sd: Path, lora: Path) -> None:
-    plain, more = pixel_settings(config(tiny_sd)), pixel_settings(config(tiny_sd, steps=3))
-    adapted = pixel_settings(config(tiny_sd, checkpoint=str(lora)))
+    plain, more = pixel_settings(config(tiny_sd), CPU), pixel_settings(config(tiny_sd, steps=3), CPU)
+    adapted = pixel_settings(config(tiny_sd, checkpoint=str(lora)), CPU)
+    assert plain["model"]["precision"] == "float32"  # what auto means here
     assert plain["model.checkpoint"] is None and len(adapted["model.checkpoint"]) == 64
     assert plain["model"] != more["model"] and plain["model"] == adapted["model"]

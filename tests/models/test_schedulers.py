@@ -42,8 +42,10 @@ def perfectly_denoised(chosen: Sampler, clean: torch.Tensor, start_noise: torch.
 def test_a_perfect_denoiser_brings_the_source_back(name: str) -> None:
     for steps, strength in SCHEDULES:
         ended = perfectly_denoised(sampler(name, steps, strength), noise(0), noise(1))
-        # the last step of some goes to the lowest level that was trained, which keeps 2.9 % of the noise
-        assert (ended - noise(0)).abs().max() <= 0.03 * noise(1).abs().max(), (steps, strength)
+        # The last step of some goes to the lowest level that was trained, which keeps 2.9 % of the noise; DDIM rounds
+        # its stride, so where that is no whole number its steps begin a timestep or more off: half a percent.
+        kept = 0.035 if name == "DDIMScheduler" else 0.03
+        assert (ended - noise(0)).abs().max() <= kept * noise(1).abs().max(), (steps, strength)
 
 
 @pytest.mark.parametrize("name", ["PNDMScheduler", "LMSDiscreteScheduler"])
@@ -101,8 +103,14 @@ def test_a_stochastic_scheduler_uses_the_noise_it_is_given() -> None:
 
 
 def test_the_last_steps_of_a_longer_schedule_are_taken() -> None:
-    assert sampler(steps=3, strength=0.3).timesteps.tolist() == [201, 101, 1]
-    assert sampler(steps=4, strength=1.0).timesteps.tolist() == [751, 501, 251, 1]
+    assert sampler(steps=3, strength=0.3).timesteps.tolist() == [299, 199, 99]
+    assert sampler(steps=4, strength=1.0).timesteps.tolist() == [999, 749, 499, 249]
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 30])
+def test_the_source_is_noised_as_far_as_strength_says_however_few_the_steps(name: str, steps: int) -> None:
+    assert 270 < sampler(name, steps, 0.3).timesteps[0] < 340
 
 
 def test_every_scheduler_of_stable_diffusion_is_allowed_or_refused_with_a_reason() -> None:

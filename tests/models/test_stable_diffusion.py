@@ -22,7 +22,7 @@ from dda.styles import REGIONS, Style
 
 SIDE = 128
 SD15 = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "skip_prk_steps": True,
-        "steps_offset": 1, "set_alpha_to_one": False, "clip_sample": False, "timestep_spacing": "leading"}  # fmt: skip
+        "steps_offset": 1, "set_alpha_to_one": False, "clip_sample": False, "timestep_spacing": "trailing"}  # fmt: skip
 RED, SMOKEY, KOREAN = "Red lip makeup", "Smokey eyes", "Korean makeup"
 Make = Callable[..., StableDiffusionAmplifier]
 

@@ -62,6 +62,12 @@ def test_files_are_matched_by_stem_in_name_order(tmp_path: Path) -> None:
     assert pairs == [("a.JPG", "a.png"), ("b.png", "b.webp")]
 
 
+def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
+    touch(*(tmp_path / "source" / name for name in ("a.png", "a.jpg")), tmp_path / "target" / "a.png")
+    with pytest.raises(UserError, match=r"source: a\.jpg and a\.png have one name"):
+        pair_files(tmp_path)
+
+
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_a_picture_without_its_other_half_is_refused(side: str, copied: Path) -> None:
     (copied / side / "plain.png").unlink()

@@ -74,14 +74,15 @@ class BatchMaker:
         self.starts = int(max(strength - SPREAD, 0) * timesteps), round(min(strength + SPREAD, 1) * timesteps)
         self.dropout = dropout
 
-    def draw(self, count: int, generator: torch.Generator, rows: slice, device: torch.device) -> Batch:
-        """``rows`` of a batch of ``count``, on ``device``.
+    def draw(self, count: int, generator: torch.Generator, rows: slice, device: torch.device, drawn: int = 0) -> Batch:
+        """``rows`` of a batch of ``count``, on ``device``, after ``drawn`` rows of batches before.
 
-        The whole batch is drawn wherever a part of it is wanted, so processes that share it draw alike.
+        Made up and bare rows alternate from batch to batch too, since a batch may be one row. The whole batch is drawn
+        wherever a part of it is wanted, so processes that share it draw alike.
         """
         chosen = torch.randint(len(self.stacks), (count,), generator=generator)
         kept = torch.rand(count, generator=generator) >= self.dropout
-        styled = kept & (torch.arange(count) % 2 == 0)
+        styled = kept & ((torch.arange(count) + drawn) % 2 == 0)
         matrices = random_similarities(count, self.size, self.margin, generator)
         light = random_light(count, generator)
         noise = torch.randn(count, 4, self.latent_size, self.latent_size, generator=generator)

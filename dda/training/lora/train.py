@@ -159,7 +159,8 @@ def _fit(
     unet.train()
 
     def update() -> float:
-        batch = maker.draw(train.batch_size, state.generator, rows, accelerator.device)
+        drawn = state.update * train.batch_size
+        batch = maker.draw(train.batch_size, state.generator, rows, accelerator.device, drawn)
         return _update(accelerator, state, noise_loss(unet, base, batch).mean())
 
     def look() -> None:

@@ -41,6 +41,12 @@ def test_every_other_row_wears_its_style_and_the_rest_are_bare(pairs: list[Align
     assert torch.equal(light, batch.prompts[0::2] == 2)
 
 
+def test_batches_of_one_are_bare_every_other_time(pairs: list[AlignedPair]) -> None:
+    maker, seeded = make(pairs, 0.0), generator()
+    prompts = [maker.draw(1, seeded, ALL, CPU, drawn).prompts.item() for drawn in range(6)]
+    assert [prompt == BARE for prompt in prompts] == [False, True] * 3
+
+
 def test_a_dropped_condition_makes_the_picture_bare_too(pairs: list[AlignedPair]) -> None:
     batch = make(pairs, 0.3).draw(400, generator(), ALL, CPU)
     styled = batch.prompts != BARE
