@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +17,8 @@ from dda.launch import launch_processes
 from dda.merge import merge
 from dda.mistakes import UserError
 from dda.models.amplifier import known_styles, pixel_settings
-from dda.pairs.journal import Journal, PairRow, read_journal
+from dda.pairs.journal import Journal, PairRow, journal_file, read_journal
+from dda.pairs.manifest import read_rows
 from dda.pairs.plan import Plan, PlannedPair, ShardPlan, make_plan
 from dda.pairs.writer import pair_exists
 from dda.report import samples_from_manifest, tell_summary
@@ -56,13 +56,13 @@ def main(cfg: DictConfig) -> None:
         made = _make_missing(cfg, run, shard, journal, engine, follower)
         seconds = time.monotonic() - began
         journal.finish(cfg.num_pairs, round(made / seconds, 3) if made else None)
-        rows = journal.rows
-        _close(cfg, run, rows, made, seconds, follower)
-        _judge(cfg, run, rows)
+        if whole := _close(cfg, run, journal.rows, made, seconds, follower):
+            _judge(cfg, run, whole)
 
 
 def _settings(cfg: DictConfig, plan: Plan, styles: Sequence[Style]) -> dict[str, Any]:
     """Everything that decides the bytes of the pairs; what is absent (workers, paths) does not."""
+    device = pick_device(cfg.device)
     return {
         "dataset": {"name": cfg.dataset.name, "align": cfg.dataset.align},
         "dataset.root": f"{len(plan.faces)} pictures",
@@ -71,10 +71,10 @@ def _settings(cfg: DictConfig, plan: Plan, styles: Sequence[Style]) -> dict[str,
         "seed": cfg.seed,
         "faces": cfg.faces,
         "strength": OmegaConf.to_container(cfg.strength),
-        **pixel_settings(cfg.model),
+        **pixel_settings(cfg.model, device),
         "parser": parser_settings(cfg.parser),
         "batch_size": cfg.batch_size,
-        "device": pick_device(cfg.device).type,
+        "device": device.type,
         "shard.count": cfg.shard.count,
         "the plan (names of the pictures)": plan.fingerprint,
     }
@@ -83,9 +83,12 @@ def _settings(cfg: DictConfig, plan: Plan, styles: Sequence[Style]) -> dict[str,
 def _make_missing(
     cfg: DictConfig, run: Run, shard: ShardPlan, journal: Journal, engine: Engine, follower: Follower
 ) -> int:
-    """Make the pairs that the journal lacks; returns how many were made."""
-    rows = [row for row in journal.rows if row.status != "failed"]
-    tried = {row.place for row in rows if not row.name or pair_exists(run.folder, row.name)}
+    """Make the pairs that the journal lacks; returns how many were made.
+
+    Pairs that failed at an earlier start come first, and whatever took their place stays.
+    """
+    lacking = _lacking(run, journal.rows)
+    tried = {row.place for row in journal.rows} - lacking
     counts = Counter(row.status for row in journal.rows if row.place in tried)
     before = counts["ok"]
     follower.begin(counts)
@@ -95,6 +98,8 @@ def _make_missing(
         # Failed pairs leave the run short: the next round takes their replacements.
         while pairs := [pair for pair in shard.pairs if pair.place not in tried]:
             wanted = None if cfg.num_pairs is None else shard.quota - counts["ok"]
+            if again := [pair for pair in pairs if pair.place in lacking]:
+                pairs, wanted, lacking = again, None, set()
             if wanted is not None and wanted <= 0:
                 break
             total = counts["ok"] - before + (len(pairs) if wanted is None else wanted)
@@ -111,8 +116,21 @@ def _make_missing(
     return counts["ok"] - before
 
 
-def _close(cfg: DictConfig, run: Run, rows: list[PairRow], made: int, seconds: float, follower: Follower) -> None:
-    """Manifest, sample grid and summary. Of several shards the last one writes the manifest of all."""
+def _lacking(run: Run, rows: Sequence[PairRow]) -> set[int]:
+    """Places tried before that another try may complete: one of their pairs failed, or its pictures are gone."""
+    gone = {row.place for row in rows if row.name and not pair_exists(run.folder, row.name)}
+    return gone | {row.place for row in rows if row.status == "failed"}
+
+
+def _close(
+    cfg: DictConfig, run: Run, rows: list[PairRow], made: int, seconds: float, follower: Follower
+) -> list[PairRow]:
+    """Manifest, sample grid and summary. Of several shards the last one writes the manifest of all.
+
+    Returns:
+        the rows of all shards; none while one of them is not done.
+    """
+    whole: list[PairRow] = []
     samples = None
     try:
         merge(run.folder)
@@ -121,15 +139,20 @@ def _close(cfg: DictConfig, run: Run, rows: list[PairRow], made: int, seconds: f
             raise
         say(f"No manifest yet: {error}")
     else:
-        if any(row.status == "ok" for row in rows):
+        whole = read_rows(run.folder)
+        if any(row.status == "ok" for row in whole):
             samples = samples_from_manifest(run.folder)
     follower.close(rows, made, seconds, samples)
     tell_summary(rows, made, seconds, run.folder, drawn=samples is not None)
+    return whole
 
 
-def _judge(cfg: DictConfig, run: Run, rows: list[PairRow]) -> None:
-    if not rows:
-        return  # a shard that the plan leaves nothing
+def _judge(cfg: DictConfig, run: Run, rows: Sequence[PairRow]) -> None:
+    """Refuse a whole run that made nothing, or of which too much failed.
+
+    Raises:
+        UserError: saying so.
+    """
     counts = Counter(row.status for row in rows)
     if not counts["ok"]:
         raise UserError(
@@ -145,8 +168,11 @@ def _judge(cfg: DictConfig, run: Run, rows: list[PairRow]) -> None:
 
 def _print_plan(cfg: DictConfig, run: Run, dataset: FaceDataset, plan: Plan, shard: ShardPlan) -> None:
     """What a run would do, from the plan and the journal alone."""
-    file = Path(run.folder) / f"journal-{cfg.shard.index}of{cfg.shard.count}.jsonl"
-    done = sum(row.status == "ok" for row in read_journal(file).rows.values())
+    if cfg.shard.count == 1:  # made by one process or by those of launch=local
+        rows = read_rows(run.folder)
+    else:
+        rows = [*read_journal(journal_file(run.folder, cfg.shard.index, cfg.shard.count)).rows.values()]
+    done = sum(row.status == "ok" for row in rows)
     first: list[PlannedPair] = list(shard.pairs[:5])
     lines = [
         f"faces    {len(dataset)} pictures of dataset {dataset.name}",

@@ -18,6 +18,7 @@ from dda.commandline import quoted
 from dda.config import Run
 from dda.device import pick_device
 from dda.mistakes import UserError
+from dda.pairs.journal import journal_file
 from dda.terminal import pairs_progress
 
 CORES_A_PROCESS = 4
@@ -73,7 +74,7 @@ class _Process:
     ) -> None:
         self._name = f"shard {index} of {count}"
         self._prefix = f"[{index}] "
-        self._journal, self._read, self._done = run_dir / f"journal-{index}of{count}.jsonl", 0, 0
+        self._journal, self._read, self._done = journal_file(run_dir, index, count), 0, 0
         # A session of its own: Ctrl-C reaches this process alone, which then ends all of them.
         self._popen = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
@@ -164,10 +165,12 @@ def _noted_signals() -> Iterator[list[int]]:
     An exception in the middle of starting a process would leave one that nobody ends.
     """
     asked: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: asked.append(number))
+    heeded = [
+        number
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
+        if signal.getsignal(number) != signal.SIG_IGN  # under nohup a closed terminal ends nothing
+    ]
+    before = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in heeded}
     try:
         yield asked
     finally:

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from dda.images import read_image, resize
 from dda.pairs.journal import PairRow
-from dda.pairs.manifest import MANIFEST
+from dda.pairs.manifest import MANIFEST, lock_tables
 from dda.pairs.writer import DATA_FOLDER, write_atomically
 from dda.png import encode_png
 from dda.terminal import CONSOLE, say
@@ -74,11 +74,12 @@ def samples_from_manifest(run_dir: Path, max_faces: int = 6) -> np.ndarray:
         ValueError: the manifest has no pairs.
     """
     columns = ["path", "face", "style", "source", "target"]
-    records = pq.read_table(run_dir / MANIFEST, columns=columns).to_pylist()
-    if not records:
-        raise ValueError(f"{run_dir / MANIFEST} has no pairs: there is nothing to show")
-    figure = samples_from_records(run_dir, records, max_faces)
-    write_atomically(run_dir / DATA_FOLDER / SAMPLES_NAME, encode_png(figure))
+    with lock_tables(run_dir):
+        records = pq.read_table(run_dir / MANIFEST, columns=columns).to_pylist()
+        if not records:
+            raise ValueError(f"{run_dir / MANIFEST} has no pairs: there is nothing to show")
+        figure = samples_from_records(run_dir, records, max_faces)
+        write_atomically(run_dir / DATA_FOLDER / SAMPLES_NAME, encode_png(figure))
     return figure
 
 

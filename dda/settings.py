@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from dda.mistakes import UserError
 from dda.pairs.writer import write_atomically
 
@@ -24,8 +26,9 @@ def claim(run_dir: Path, settings: Mapping[str, Any]) -> None:
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     if not file.exists():
         run_dir.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, text.encode())
-        return
+        with FileLock(run_dir / ".settings.lock"):  # the shards of a new run may start at once
+            if not file.exists():
+                write_atomically(file, text.encode())
     try:
         begun = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -196,6 +197,18 @@ def test_two_shards_make_the_pairs_of_one_run(job: list[str], tmp_path: Path, ru
     assert len(ok_rows(one)) == USABLE
 
 
+def test_a_shard_without_a_usable_picture_is_no_mistake(
+    job: list[str], tmp_path: Path, photos: Path, run_here: RunHere
+) -> None:
+    (tmp_path / "two").mkdir()
+    for name in ("astronaut.png", "bad/coffee.png"):
+        shutil.copy(photos / name, tmp_path / "two")
+    where = [f"dataset.root={tmp_path}/two", f"paths.outputs={tmp_path}", "num_pairs=null", "run_name=two"]
+    for shard in (0, 1, 0, 1):  # the second time as launch=local goes on with a run
+        run_here("run_amplify.py", *job, *where, f"shard.index={shard}", "shard.count=2")
+    assert [row.status for row in read_rows(tmp_path / "amplify" / "two")].count("ok") == 1
+
+
 def test_batch_sizes_differ_by_one_grey_level_in_a_thousandth_of_the_values(
     job: list[str], tmp_path: Path, run_here: RunHere
 ) -> None:
@@ -279,6 +292,10 @@ def test_all_faces_of_a_picture_become_pairs(
     rows = ok_rows(tmp_path / "amplify" / "all")
     assert [(row.face, row.name) for row in rows] == [(0, "image_0000.png"), (1, "image_0000_1.png")]
     assert rows[0].content_hash != rows[1].content_hash
+    gone = tmp_path / "amplify" / "all" / "amplified_data" / "target" / "image_0000_1.png"
+    gone.unlink()
+    run_here("run_amplify.py", *arguments, "faces=all", "run_name=all")
+    assert gone.is_file() and ok_rows(tmp_path / "amplify" / "all") == rows
     with pytest.raises(SystemExit, match="no pair was made"):
         run_here("run_amplify.py", *arguments, "faces=reject", "run_name=reject")
     (row,) = read_rows(tmp_path / "amplify" / "reject")

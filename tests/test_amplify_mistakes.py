@@ -154,6 +154,23 @@ def test_a_pair_that_could_not_be_written_is_a_failure_and_is_tried_again(
     assert in_the_way.is_file() and not list(run.rglob("*.tmp"))
 
 
+def test_a_failed_pair_is_tried_again_though_another_took_its_place(
+    job: list[str], undisturbed: Path, tmp_path: Path, run_here: RunHere
+) -> None:
+    run = tmp_path / "amplify" / "run"
+    arguments = [*job, "num_pairs=4", f"paths.outputs={tmp_path}", "run_name=run"]
+    first = ok_rows(undisturbed)[1]
+    in_the_way = run / "amplified_data" / "target" / first.name
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(SystemExit, match="the same run_name tries them again"):
+        run_here("run_amplify.py", *arguments)
+    assert len(ok_rows(run)) == 4 and first.place not in [row.place for row in ok_rows(run)]
+    assert not (run / "amplified_data" / "source" / first.name).exists()
+    in_the_way.rmdir()
+    run_here("run_amplify.py", *arguments)
+    assert len(ok_rows(run)) == 5 and first.place in [row.place for row in ok_rows(run)]
+
+
 def test_failures_within_the_budget_are_no_error(
     job: list[str], undisturbed: Path, tmp_path: Path, run_here: RunHere
 ) -> None:

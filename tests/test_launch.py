@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dda.launch import visible_gpus
+from dda.launch import _noted_signals, visible_gpus
 from dda.pairs.journal import find_journals, read_journal
 from tests.conftest import ROOT
 from tests.test_amplify import same_products, wait_until
@@ -55,6 +55,8 @@ def test_a_machine_makes_a_run_with_several_processes(
     lines = ended.stdout.splitlines()
     assert all(any(line.startswith(f"[{index}] Pairs ") for line in lines) for index in (0, 1))
     assert "8/8" in ended.stdout
+    planned = finish("run_amplify.py", *settings, *launch, "dry_run=true")
+    assert "8 already in" in " ".join(planned.stdout.split())
 
 
 def test_a_process_that_fails_ends_the_others(
@@ -94,6 +96,19 @@ def children(parent: int) -> Iterator[int]:
     """Ids of the processes that a process started."""
     for task in Path(f"/proc/{parent}/task").glob("*/children"):
         yield from map(int, task.read_text().split())
+
+
+def test_signals_are_noted_but_for_those_that_were_ignored_before() -> None:
+    """As SIGHUP is under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _noted_signals() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert asked == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_gpus_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -148,6 +150,20 @@ def test_figure_is_the_same_every_time(tmp_path: Path) -> None:
     first = written.read_bytes()
     samples_from_manifest(run_dir)
     assert written.read_bytes() == first
+
+
+def test_shards_that_finish_at_once_draw_one_figure(tmp_path: Path) -> None:
+    run_dir = write_run(tmp_path, [(0, "Natural makeup")])
+    for _ in range(5):
+        together = Barrier(6)
+
+        def draw(run: Path, together: Barrier = together) -> np.ndarray:
+            together.wait()
+            return samples_from_manifest(run)
+
+        with ThreadPoolExecutor(6) as pool:
+            figures = list(pool.map(draw, [run_dir] * 6))
+        assert all(np.array_equal(figure, figures[0]) for figure in figures)
 
 
 def test_default_figure_is_below_4_mb(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -44,6 +46,19 @@ def test_other_settings_are_refused_by_name_and_change_nothing(
         claim(tmp_path, BEGUN | change)
     assert "another run_name" in str(caught.value) and "\n" not in str(caught.value)
     assert snapshot(tmp_path) == before
+
+
+def test_processes_that_begin_a_run_at_once_all_hold_it(tmp_path: Path) -> None:
+    for trial in range(20):
+        together = Barrier(8)
+
+        def begin(run: Path, together: Barrier = together) -> None:
+            together.wait()
+            claim(run, BEGUN)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(begin, [tmp_path / str(trial)] * 8))
+        assert [file.name for file in (tmp_path / str(trial)).glob("[!.]*")] == [SETTINGS]
 
 
 def test_a_setting_that_is_gone_is_a_difference(tmp_path: Path) -> None:

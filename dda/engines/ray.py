@@ -6,7 +6,7 @@ import math
 import os
 import pickle
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class RayEngine:
         run_dir: the run's folder, on a file system that all machines share.
 
     Raises:
-        UserError: there is no cluster at ``engine.address``.
+        UserError: there is no cluster at ``engine.address``, or this machine has not what a worker asks for.
     """
 
     def __init__(self, cfg: Any, run_dir: Path) -> None:
@@ -61,6 +61,8 @@ class RayEngine:
         self._run_dir = run_dir.absolute()
         self.times = StageTimes()
         _connect(cfg.engine.address)
+        if cfg.engine.address == "local":  # another cluster may grow
+            _check_room(self._cfg, ray.cluster_resources())
 
     def make(self, pairs: Sequence[PlannedPair], wanted: int | None) -> Iterator[list[PairRow]]:
         """Rows of the first ``wanted`` places (None: of all), block by block as they are finished.
@@ -153,6 +155,15 @@ def _connect(address: str) -> None:
     context.enable_progress_bars = False
     context.max_consecutive_actor_init_deaths = FALSE_STARTS
     context.execution_no_progress_timeout_s = STALLED
+
+
+def _check_room(cfg: Any, resources: Mapping[str, float]) -> None:
+    """Refuse what Ray would wait for in vain."""
+    cores = int(resources.get("CPU", 0))
+    if cfg.engine.threads > cores:
+        raise UserError(f"engine.threads={cfg.engine.threads}: this machine has {cores} cores; ask for no more")
+    if cfg.device == "cuda" and not resources.get("GPU"):
+        raise UserError("device=cuda: Ray sees no GPU on this machine; use device=cpu, or a cluster at engine.address")
 
 
 def _for_actors(cfg: Any) -> Any:

@@ -75,6 +75,11 @@ class JournalContents:
     size: int = 0
 
 
+def journal_file(run_dir: Path, shard_index: int, shard_count: int) -> Path:
+    """Where the journal of a shard is."""
+    return run_dir / f"journal-{shard_index}of{shard_count}.jsonl"
+
+
 def read_journal(file: Path) -> JournalContents:
     """Read a journal, of which a torn last line is left out. The file is not changed.
 
@@ -118,7 +123,7 @@ class Journal:
     """
 
     def __init__(self, run_dir: Path, shard_index: int, shard_count: int) -> None:
-        self.file = run_dir / f"journal-{shard_index}of{shard_count}.jsonl"
+        self.file = journal_file(run_dir, shard_index, shard_count)
         self._shard_count = shard_count
         self._lock = FileLock(run_dir / f".{self.file.stem}.lock")
         self._contents = JournalContents()

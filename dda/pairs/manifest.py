@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 
 from dda.pairs.journal import PairRow, find_journals, read_journal
 from dda.pairs.writer import DATA_FOLDER, write_atomically
@@ -28,6 +28,11 @@ def read_rows(run_dir: Path) -> list[PairRow]:
     return [row for _, row in sorted(rows.items())]
 
 
+def lock_tables(run_dir: Path) -> BaseFileLock:
+    """Held while what stands for the whole run is written: two shards may finish at once."""
+    return FileLock(run_dir / ".manifest.lock")
+
+
 def counts(rows: Iterable[PairRow]) -> Counter[tuple[str, str]]:
     """How many rows there are of each (status, reason); the reason of an "ok" is empty."""
     return Counter((row.status, row.reason) for row in rows)
@@ -41,7 +46,7 @@ def write_manifest(run_dir: Path) -> pa.Table:
 
     Nothing in them depends on the time, the shards or the order in which the pairs were made.
     """
-    with FileLock(run_dir / ".manifest.lock"):  # two shards may finish at once
+    with lock_tables(run_dir):
         table = _table([row for row in read_rows(run_dir) if row.status == "ok"])
         buffer = io.BytesIO()
         pq.write_table(table, buffer)

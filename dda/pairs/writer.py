@@ -21,11 +21,15 @@ def write_atomically(file: Path, data: bytes, tag: str = "new") -> None:
     The bytes wait in a hidden file beside it, `.NAME.TAG.tmp`, until they are on the disk.
     """
     waiting = file.with_name(f".{file.name}.{tag}.tmp")
-    with waiting.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    waiting.replace(file)
+    try:
+        with waiting.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        waiting.replace(file)
+    except OSError:  # what a full disk left would keep it full
+        waiting.unlink(missing_ok=True)
+        raise
 
 
 class PairWriter:
@@ -48,11 +52,18 @@ class PairWriter:
         """Write a pair of uint8 (H, W, 3) pictures under one name.
 
         `source_png` is `source` already encoded, for a face that has several styles.
+
+        Raises:
+            OSError: one of them cannot be written; none of them is there then.
         """
         if source.shape != target.shape:
             raise ValueError(f"{name}: source is {source.shape}, target is {target.shape}")
-        write_atomically(self._source / name, source_png or encode_png(source), self._tag)
         write_atomically(self._target / name, encode_png(target), self._tag)
+        try:
+            write_atomically(self._source / name, source_png or encode_png(source), self._tag)
+        except OSError:
+            (self._target / name).unlink(missing_ok=True)
+            raise
 
 
 def pair_exists(run_dir: Path, name: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from dda.pairs.manifest import read_rows
 from dda.pairs.plan import make_plan
@@ -42,6 +43,19 @@ def test_a_cluster_that_does_not_answer_is_told_in_one_line(tmp_path: Path, run_
     with pytest.raises(SystemExit, match=r"engine\.address=127\.0\.0\.1:1: no Ray cluster answers there"):
         run_here("run_amplify.py", "engine=ray", *where)
     assert not (tmp_path / "amplify" / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("engine.threads=4096", "engine.threads=4096: this machine has"), ("device=cuda", "Ray sees no GPU")],
+)
+def test_what_this_machine_has_not_is_not_waited_for(
+    setting: str, said: str, tmp_path: Path, run_here: Callable[..., None]
+) -> None:
+    if setting == "device=cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(SystemExit, match=said):
+        run_here("run_amplify.py", "engine=ray", setting, f"paths.outputs={tmp_path}")
 
 
 def test_workers_that_are_killed_lose_nothing(
