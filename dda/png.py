@@ -1,4 +1,4 @@
-"""PNG files, packed five times as fast as Pillow does and no larger."""
+"""PNG files, packed several times as fast as Pillow does and no larger."""
 
 import struct
 import zlib
