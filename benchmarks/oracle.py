@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from stlpips_pytorch import stlpips
 
 from dda.faces.mesh import FaceDetector
 from dda.faces.regions import mesh_regions
@@ -25,22 +26,13 @@ def psnr(picture: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> float:
     return float(-10 * np.log10(np.mean(difference**2)))
 
 
-def perceptual_distance() -> object | None:
-    """Shift-tolerant LPIPS, if the package that carries it is installed."""
-    try:
-        from stlpips_pytorch import stlpips
-    except ImportError:
-        return None
-    return stlpips.LPIPS(net="alex", variant="shift_tolerant")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("oracle", type=Path)
     options = parser.parse_args()
     rows = {row["path"]: row for row in pq.read_table(options.run / "manifest.parquet").to_pylist()}
-    detector, distance = FaceDetector(), perceptual_distance()
+    detector, distance = FaceDetector(), stlpips.LPIPS(net="alex", variant="shift_tolerant")
     figures: dict[str, list[float]] = {"untouched": [], "run": [], "ceiling of the masks": []}
     masked: dict[str, list[float]] = {name: [] for name in figures}
     apart: dict[str, list[float]] = {"untouched": [], "run": []}
@@ -59,7 +51,7 @@ def main() -> None:
         for name, picture in (("untouched", source), ("run", target), ("ceiling of the masks", best)):
             figures[name].append(psnr(picture, truth, inside))
             masked[name].append(psnr(picture, truth, inside & (regions.total > 0.5)))
-            if distance is not None and name in apart:
+            if name in apart:
                 pair = [
                     torch.from_numpy(np.where(inside[..., None], p, 0)).permute(2, 0, 1)[None].float() / 127.5 - 1
                     for p in (picture, truth)

@@ -161,6 +161,7 @@ LIMITS = {
         "one of auto, cpu, cuda, cuda:N, mps",
         lambda value: re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is not None,
     ),
+    "tags": Limit("words of 1 to 64 characters", lambda value: all(0 < len(tag) <= 64 for tag in value)),
     "strength.makeup": STRENGTH,
     "strength.detail": between(0, 1),
     "strength.eyes": STRENGTH,
@@ -243,8 +244,11 @@ def check(cfg: DictConfig) -> None:
         _check_value(typed, key, limit)
     if schema is not EvalConfig:
         _check_latent(typed)
+    if schema is TrainConfig:
+        _check_train(typed)
     if schema is AmplifyConfig:
         _check_amplify(typed)
+    _check_parser(typed)
     if not (schema is AmplifyConfig and typed.engine.name == "ray"):  # its GPUs are elsewhere
         _check_device(typed.device)
 
@@ -270,8 +274,39 @@ def _check_latent(cfg: Any) -> None:
             raise UserError(f"model.{key}={value}: model=compact has no such setting; it belongs to model=sd15")
         if cfg.model.name == "sd15" and value is None and key in LATENT:
             raise UserError(f"model.{key}: must be given for model=sd15; conf/model/sd15.yaml has its usual value")
-    if cfg.model.name == "compact" and OmegaConf.select(cfg, "train.precision") == "fp16":
+
+
+TRAINERS = {
+    "compact": ("init", "morphs", "level", "collage"),
+    "sd15": ("rank", "condition_dropout", "gradient_checkpointing", "resolution", "seed_format"),
+}
+
+
+def _check_train(cfg: Any) -> None:
+    """The keys of the model's own trainer are given, and none of the other's."""
+    for model, keys in TRAINERS.items():
+        for key in keys:
+            value = cfg.train[key]
+            if model != cfg.model.name and value is not None:
+                raise UserError(
+                    f"train.{key}={value}: belongs to model={model}; model={cfg.model.name} has no use for it"
+                )
+            if model == cfg.model.name and value is None:
+                raise UserError(
+                    f"train.{key}: must be given for model={model}; conf/trainer/{model}.yaml has its usual value"
+                )
+    if cfg.model.checkpoint is not None:
+        start = "train.init=PATH" if cfg.model.name == "compact" else "model.pretrained=HUB_ID_OR_DIR"
+        raise UserError(f"model.checkpoint={cfg.model.checkpoint}: is what amplifies; a training starts from {start}")
+    if cfg.model.name == "compact" and cfg.train.precision == "fp16":
         raise UserError("train.precision=fp16: model=compact trains in auto, fp32 or bf16")
+
+
+def _check_parser(cfg: Any) -> None:
+    for key in ("labels", "weights", "detector_weights"):
+        value = cfg.parser[key]
+        if cfg.parser.name == "mesh" and value is not None:
+            raise UserError(f"parser.{key}={value}: parser=mesh has no such setting; it belongs to parser=farl")
 
 
 def _check_amplify(cfg: Any) -> None:

@@ -31,6 +31,7 @@ _TILE = 256
 _TILES = 36  # more tiles than this are drawn smaller, so that the file stays below 4 MB
 _COLUMNS = 8  # styles that fit side by side
 _JOBS = 12  # jobs of a sweep that fit side by side
+_FACES = 6  # faces, or pairs of a single style, in the figure of a run
 _EXAMPLES = 3  # pairs side by side where a style is a row
 _LISTED = 8  # styles, or reasons, in the closing summary
 _PAPER, _BLANK, _INK = (255, 255, 255), (240, 240, 240), (34, 34, 34)
@@ -64,11 +65,11 @@ def samples_visualization(rows: Sequence[GridRow]) -> np.ndarray:
     return _draw_styles(rows, styles)
 
 
-def samples_from_manifest(run_dir: Path, max_faces: int = 6) -> np.ndarray:
+def samples_from_manifest(run_dir: Path) -> np.ndarray:
     """Draw the figure of a run from its manifest and write it to amplified_data/samples_visualization.png.
 
-    The same pairs give the same bytes. Where faces have all styles, the first `max_faces` of them are shown;
-    otherwise three pairs of each style, or `max_faces` pairs of a single style.
+    The same pairs give the same bytes. Where faces have all styles, the first six of them are shown; otherwise three
+    pairs of each style, or six of a single style.
 
     Raises:
         ValueError: the manifest has no pairs.
@@ -78,21 +79,20 @@ def samples_from_manifest(run_dir: Path, max_faces: int = 6) -> np.ndarray:
         records = pq.read_table(run_dir / MANIFEST, columns=columns).to_pylist()
         if not records:
             raise ValueError(f"{run_dir / MANIFEST} has no pairs: there is nothing to show")
-        figure = samples_from_records(run_dir, records, max_faces)
+        figure = samples_from_records(run_dir, records)
         write_atomically(run_dir / DATA_FOLDER / SAMPLES_NAME, encode_png(figure))
     return figure
 
 
-def samples_from_records(root: Path, records: Sequence[Mapping[str, Any]], max_faces: int = 6) -> np.ndarray:
+def samples_from_records(root: Path, records: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Draw the figure of pairs given as records, chosen as `samples_from_manifest` does.
 
     Args:
         root: the folder that the files are in.
         records: one a pair: `path` and `face` (the same for pairs of one source), `style`, and the files `source`
             and `target`, relative to `root` or absolute.
-        max_faces: faces, or pairs of a single style, to show.
     """
-    return samples_visualization([_read_row(root, pairs) for pairs in _choose(records, max_faces)])
+    return samples_visualization([_read_row(root, pairs) for pairs in _choose(records)])
 
 
 def comparison(blocks: Mapping[str, Sequence[GridRow]], headers: Mapping[str, str]) -> np.ndarray:
@@ -157,7 +157,7 @@ def _add_counts(table: Table, label: str, counts: Counter[str]) -> None:
         table.add_row(label, Text("\n".join(lines)))
 
 
-def _choose(records: Sequence[Mapping[str, Any]], max_faces: int) -> list[list[Mapping[str, Any]]]:
+def _choose(records: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     """The pairs to show, grouped by source: whole faces if there are enough of them, else single pairs."""
     by_face: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     by_style: dict[str, list[Mapping[str, Any]]] = {}
@@ -166,8 +166,8 @@ def _choose(records: Sequence[Mapping[str, Any]], max_faces: int) -> list[list[M
         by_style.setdefault(record["style"], []).append(record)
     whole = [pairs for pairs in by_face.values() if len(pairs) == len(by_style)]
     if 1 < len(by_style) <= _COLUMNS and len(whole) >= min(_EXAMPLES, len(by_face)):
-        return whole[:max_faces]
-    examples = max(_EXAMPLES, max_faces // len(by_style))
+        return whole[:_FACES]
+    examples = max(_EXAMPLES, _FACES // len(by_style))
     seen: Counter[str] = Counter()
     chosen = []
     for pairs in by_style.values():

@@ -164,7 +164,8 @@ class Tracker:
         self._do(lambda run: self._log_now(run, values, step))
 
     def _log_now(self, run: wandb.Run, values: Mapping[str, Any], step: int) -> None:
-        run.log({**values, self._step_metric: step}, step=step)
+        # A job that goes on begins behind W&B's own step, which drops what is logged there.
+        run.log({**values, self._step_metric: step}, step=max(step, run.step))
 
     def _do(self, action: Callable[[wandb.Run], object]) -> None:
         if self._thread is not None:
@@ -326,11 +327,17 @@ def _mode(wanted: str) -> str:
     online needs an account, and without one it is offline."""
     settings = wandb.setup(wandb.Settings(silent=True)).settings
     mode = settings.mode if wanted == "auto" else wanted
-    if mode == "online" and not wandb.login(prompt=False, verify=False):
-        if wanted == "online":
-            _LOG.warning("logger.mode=online, but W&B has no account here (wandb login): recorded offline.")
+    if mode != "online":
+        return mode
+    try:
+        if wandb.login(prompt=False, verify=False):
+            return "online"
+    except Exception as error:  # a key that is none
+        _LOG.warning("W&B cannot be used online: %s. The run is recorded offline.", _one_line(error))
         return "offline"
-    return mode
+    if wanted == "online":
+        _LOG.warning("logger.mode=online, but W&B has no account here (wandb login): recorded offline.")
+    return "offline"
 
 
 def _config(cfg: DictConfig) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def test_a_multirun_of_evaluations_is_compared(
     with pytest.raises(SystemExit, match="job 0_empty failed"):
         run_here(
             "run_eval.py", "-m", f"run={tmp_path / 'empty'},{undisturbed}", "metrics=[ssim]", "num_samples=2",
-            f"paths.outputs={tmp_path}", "device=cpu", "++hydra.callbacks.sweep._target_=dda.sweep.EvaluationSummary",
+            f"paths.outputs={tmp_path}", "device=cpu",
         )  # fmt: skip
     (table,) = (tmp_path / "eval").glob("*/sweep_summary.csv")
     (row,) = read_csv(table)

@@ -11,8 +11,9 @@ from hydra import compose, initialize_config_dir
 from dda import amplify, evaluate, tracking
 from dda.config import register_configs
 from dda.mistakes import UserError
-from dda.pairs.manifest import MANIFEST
+from dda.pairs.manifest import MANIFEST, read_rows
 from dda.tracking import dataset_version, recorded_runs
+from dda.training import train
 from tests.wandb_log import read_summary
 from tests.wandb_server import API_KEY, Hanging, Refusing, serve
 
@@ -25,7 +26,7 @@ def run(task: str, *overrides: str) -> None:
     register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose(task, overrides=list(overrides))
-    {"amplify": amplify, "eval": evaluate}[task].main(cfg)
+    {"amplify": amplify, "eval": evaluate, "train": train}[task].main(cfg)
 
 
 @pytest.fixture
@@ -58,7 +59,11 @@ def test_the_record_of_a_run_and_of_its_extension(amplification: Callable[..., P
     assert all(summary[f"seconds/{stage}"] > 0 for stage in ("prepare", "model", "write"))
     assert summary["pairs"]["nrows"] == 4 and summary["samples"]["_type"] == "image-file"
     assert summary["newest"]["path"].startswith("media/images/newest_")
-    assert sum(value for key, value in summary.items() if key.endswith("makeup/pairs")) <= 4
+    done = [row for row in read_rows(folder) if row.status == "ok"][:4]
+    for style, of in {style: [row for row in done if row.style == style] for style in {r.style for r in done}}.items():
+        assert summary[f"{style}/pairs"] == len(of)
+        mean = sum(row.measures["makeup_change"] for row in of) / len(of)
+        assert summary[f"{style}/makeup_change"] == pytest.approx(mean)
 
     assert second["run_id"] == first["run_id"]
     assert (first["step"], second["step"]) == (4, 8)

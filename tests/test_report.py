@@ -122,12 +122,12 @@ def test_no_rows_is_an_error() -> None:
 
 
 def test_figure_of_a_run_with_all_styles(tmp_path: Path) -> None:
-    run_dir = write_run(tmp_path, [(face, style) for face in range(3) for style in STYLES])
-    figure = samples_from_manifest(run_dir, max_faces=2)
+    run_dir = write_run(tmp_path, [(face, style) for face in range(7) for style in STYLES])
+    figure = samples_from_manifest(run_dir)
     written = run_dir / "amplified_data" / "samples_visualization.png"
     assert np.array_equal(read_image(written), figure)
-    assert count_tiles(figure) == (2, 6)
-    for face in range(2):
+    assert count_tiles(figure) == (6, 6)
+    for face in range(6):
         source = make_source(face)
         for tile in (source, *(make_target(source, style) for style in STYLES)):
             assert holds(figure, resize(tile, (256, 256)))

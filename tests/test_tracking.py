@@ -278,7 +278,18 @@ def test_a_malformed_key_does_not_stop_the_run(
     with open_tracker(make_config(), run_dir, "amplify", "group") as tracker:
         use_everything(tracker)
     (warning,) = warnings_in(caplog)
-    assert "\n" not in warning and "short" not in warning.split()
+    assert "recorded offline" in warning and "\n" not in warning and "short" not in warning.split()
+    assert read_summary(find_log(run_dir))["summary"]["pairs_done"] == 4
+
+
+def test_what_is_logged_behind_the_last_step_is_not_lost(run_dir: Path) -> None:
+    """As where a job goes on that had come further than its journal knows."""
+    with open_tracker(make_config(), run_dir, "amplify", "group") as tracker:
+        tracker.log({"speed": 2.0}, step=8)
+        tracker.log({"ok": 7.0}, step=7)
+        tracker.log_image("samples", np.zeros((8, 8, 3), np.uint8))
+    summary = read_summary(find_log(run_dir))["summary"]
+    assert (summary["ok"], summary["pairs_done"], summary["samples"]["_type"]) == (7, 7, "image-file")
 
 
 def test_an_outage_in_the_middle_keeps_the_record(

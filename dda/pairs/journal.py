@@ -30,12 +30,13 @@ class PairRow:
         face: index of the face in the picture, 0 for the largest.
         path: the source picture, relative to the dataset.
         style: name of the style.
-        attempt: 0, then one more for each new draw of noise.
+        attempt: which draw of noise it was made of. A retry after a fault keeps it, so it is 0 unless noise is
+            drawn anew.
         status: "ok"; "rejected", the source cannot be used and never will; "failed", worth another run.
         stage: where it ended ("decode", "parse", "write", ...).
         reason: why, in one short line; empty when ok.
         name: file name of the finished pair, the same in source/ and target/; empty unless ok.
-        content_hash: of the decoded source picture; empty if it was not decoded.
+        content_hash: of the source, as it was cut out of the picture; empty if it was not.
         measures: free numbers about the pair, kept in the manifest.
     """
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,11 +30,6 @@ def read_rows(run_dir: Path) -> list[PairRow]:
 def lock_tables(run_dir: Path) -> BaseFileLock:
     """Held while what stands for the whole run is written: two shards may finish at once."""
     return FileLock(run_dir / ".manifest.lock")
-
-
-def counts(rows: Iterable[PairRow]) -> Counter[tuple[str, str]]:
-    """How many rows there are of each (status, reason); the reason of an "ok" is empty."""
-    return Counter((row.status, row.reason) for row in rows)
 
 
 def write_manifest(run_dir: Path) -> pa.Table:

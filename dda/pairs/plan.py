@@ -90,10 +90,6 @@ class Plan:
         face, turn = self._face_and_turn(place)
         return PlannedPair(place, self.faces[face], self.styles[self.deal[face, turn]])
 
-    def owner(self, place: int, shard_count: int) -> int:
-        """Index of the shard that makes `place`; all pairs of a face have the same owner."""
-        return self._face_and_turn(place)[0] % shard_count
-
     def shard(self, index: int, count: int, num_pairs: int | None) -> ShardPlan:
         """The part of shard `index` of `count` in a run of `num_pairs` pairs.
 

@@ -1,6 +1,7 @@
 """The loop of a training: its updates and, between them, figures, pictures and points to resume from."""
 
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,13 @@ def tell_start(console: Console, pairs: int, styles: int, update: int, start: st
     say(f"{pairs} seed pairs in {styles} styles; {begun}", console=console)
 
 
-def tell_end(console: Console, figures: Mapping[str, float], checkpoint: Path, settings: str) -> None:
-    """Say what was measured, where the checkpoint is and how to amplify with it (``settings``)."""
+def tell_end(console: Console, figures: Mapping[str, float], checkpoint: Path, base: Sequence[str] = ()) -> None:
+    """Say what was measured, where the checkpoint is and how to amplify with it, on the model of settings ``base``."""
     for name, value in figures.items():
         say(f"{name}: {short(value)}", console=console)
     say(f"The checkpoint is in {checkpoint}; amplify with it:", console=console)
-    say(f"  python run_amplify.py {settings} style_set=checkpoint", console=console)
+    command = ["python", "run_amplify.py", *base, f"model.checkpoint={checkpoint}", "style_set=checkpoint"]
+    say(f"  {shlex.join(command)}", console=console)
 
 
 def _progress(console: Console) -> Progress:

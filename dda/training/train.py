@@ -97,7 +97,7 @@ def train_compact(
             figures = watch.look(state.model, state.update)
             _save(checkpoint, state.model, cfg, len(pairs), figures)
         tracker.summary(figures)
-    tell_end(CONSOLE, figures, checkpoint, f"model.checkpoint={checkpoint}")
+    tell_end(CONSOLE, figures, checkpoint)
 
 
 def _load(root: Path, parser: FaceParser, doing: str) -> tuple[list[str], list[AlignedPair]]:
@@ -226,9 +226,9 @@ def _save(folder: Path, model: CompactResidualModel, cfg: DictConfig, pairs: int
         "updates": f"{train.updates} of {train.batch_size} pairs",
         "started from": train.init,
         "learning rate": f"{train.learning_rate:g}, cosine decay",
-        "morphed pairs": train.morphs,
-        "levelled": f"styles of up to {train.level} faces",
-        "in collages": f"styles of up to {train.collage} faces",
+        "morphed pairs": f"up to {train.morphs}",
+        "levelled": f"styles of up to {train.level} faces" if train.level else "no style",
+        "in collages": f"styles of up to {train.collage} faces" if train.collage else "no style",
         "seed": cfg.seed,
     }
     write_card(folder, COMPACT, model.config.styles, facts, figures)

@@ -1,5 +1,4 @@
 import csv
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 
 from dda.config import UserError
 from dda.pairs.journal import Journal, PairRow
-from dda.pairs.manifest import counts, read_rows, write_manifest
+from dda.pairs.manifest import read_rows, write_manifest
 from dda.pairs.writer import PairWriter, pair_name
 
 
@@ -129,10 +128,6 @@ def test_names_that_are_not_utf8_are_shown_escaped(tmp_path: Path) -> None:
     with Journal(tmp_path, 0, 1) as journal:
         journal.append([replace(_row(0), path="\udcbb.png")])
     assert write_manifest(tmp_path)["path"].to_pylist() == ["\\udcbb.png"]
-
-
-def test_counts_by_status_and_reason() -> None:
-    assert counts(ROWS) == Counter({("ok", ""): 3, ("rejected", "no face found"): 2, ("failed", "disk full"): 1})
 
 
 def test_read_rows_joins_shards_and_names_a_damaged_one(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def _kind(made: Made) -> Kind:
             "Paints a style of makeup where the prompt names it: "
             f"`{made.prompt}`. The prompt `{made.bare_prompt}` keeps a face bare.",
             "Load it with `StableDiffusionPipeline.load_lora_weights(FOLDER)` of diffusers, or amplify with",
-            "`python run_amplify.py model=sd15 model.checkpoint=FOLDER style_set=checkpoint`.",
+            f"`python run_amplify.py model=sd15 model.pretrained={made.base} model.checkpoint=FOLDER "
+            "style_set=checkpoint`, with the `model.strength` that it was trained for.",
         ),
     )

@@ -76,9 +76,8 @@ def train_lora(cfg: DictConfig, run: Run, styles: list[str], pairs: list[Aligned
             if cfg.train.seed_format:
                 save_seed_format(folder / SEED_FILE, checkpoint, cfg.model.pretrained)
             tracker.summary(figures)
-            base_model = f"model=sd15 model.pretrained={cfg.model.pretrained} model.strength={cfg.model.strength:g}"
-            settings = f"{base_model} model.checkpoint={checkpoint}"
-            tell_end(console, figures, checkpoint, settings)
+            settings = [f"model.pretrained={cfg.model.pretrained}", f"model.strength={cfg.model.strength:g}"]
+            tell_end(console, figures, checkpoint, ["model=sd15", *settings])
     accelerator.wait_for_everyone()
     accelerator.end_training()
 
