@@ -76,7 +76,7 @@ def _settings(cfg: DictConfig, plan: Plan, styles: Sequence[Style]) -> dict[str,
         "batch_size": cfg.batch_size,
         "device": device.type,
         "shard.count": cfg.shard.count,
-        "the plan (names of the pictures)": plan.fingerprint,
+        "the names of the pictures in dataset.root": plan.fingerprint[:12],
     }
 
 

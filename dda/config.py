@@ -97,7 +97,7 @@ def _run_folder(outputs: str, task: str, run_name: str) -> str:
 def _pairs_folder(outputs: str, run: str | None, pairs: str | None) -> Path:
     if (run is None) == (pairs is None):
         raise UserError(
-            f"run={run or 'null'} pairs={pairs or 'null'}: one of them must be given; write "
+            f"run={run or 'null'} pairs={pairs or 'null'}: exactly one of them must be given; write "
             "run=outputs/amplify/NAME or run=latest for a run of run_amplify.py, "
             "pairs=DIR for any folder with source/ and target/"
         )
@@ -198,7 +198,10 @@ LIMITS = {
     "logger.name": one_of("wandb", "none"),
     "logger.mode": one_of("auto", "online", "offline", "disabled"),
     "logger.grid_every": at_least(0),
-    "run": Limit("latest, or the folder of a run", lambda value: value == "latest" or os.path.isdir(value)),
+    "paths.outputs": Limit("the path of a folder", lambda value: value != ""),
+    "run": Limit(
+        "latest, or the folder of a run (outputs/amplify/NAME)", lambda value: value == "latest" or os.path.isdir(value)
+    ),
     "pairs": FOLDER,
     "oracle": FOLDER,
     "num_samples": at_least(1),

@@ -1,6 +1,7 @@
 """Mistakes of the user's, each told in one line that says what was found and what is allowed."""
 
 import difflib
+import errno
 from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, get_args, get_type_hints
@@ -18,6 +19,19 @@ KINDS = {
 }
 
 
+_ELSEWHERE = "give a paths.outputs that can be written to"
+_ROOM = "make room, and give the same command again: it goes on from there"
+
+CLOSED = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: _ELSEWHERE,
+    errno.EACCES: _ELSEWHERE,
+    errno.ENOTDIR: _ELSEWHERE,
+}
+"""What to do where nothing more can be written."""
+
+
 class UserError(Exception):
     """A mistake of the user's: one line that says what was found, what is allowed and what to do."""
 
@@ -26,6 +40,9 @@ def explain(error: BaseException) -> str | None:
     """A mistake of the user's in one line; None where `error` is not one."""
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in CLOSED:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; {CLOSED[error.errno]}"
     if not isinstance(error, HydraException | InterpolationResolutionError):
         return None
     cause = error.__cause__ or error.__context__

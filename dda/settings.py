@@ -1,7 +1,7 @@
 """What makes the pixels of a run: kept beside its pairs, so that a resume cannot mix two kinds."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,20 @@ def claim(run_dir: Path, settings: Mapping[str, Any]) -> None:
         begun = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file}: is damaged ({error}); give another run_name") from error
-    wanted = json.loads(text)
-    for key in sorted(begun.keys() | wanted.keys()):
-        if begun.get(key) != wanted.get(key):
-            raise UserError(
-                f"{key}: is {_short(wanted.get(key))} now, but {run_dir} was begun with {_short(begun.get(key))}; "
-                "give the same value, or another run_name"
-            )
+    for key, was, now in _differences("", begun, json.loads(text)):
+        raise UserError(
+            f"{key}: is {_short(now)} now, but {run_dir} was begun with {_short(was)}; "
+            "give the same value, or another run_name"
+        )
+
+
+def _differences(key: str, begun: Any, wanted: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The keys at which two settings differ, as far inside as both go on, with their two values."""
+    if isinstance(begun, dict) and isinstance(wanted, dict):
+        for part in sorted(begun.keys() | wanted.keys()):
+            yield from _differences(f"{key}.{part}" if key else part, begun.get(part), wanted.get(part))
+    elif begun != wanted:
+        yield key, begun, wanted
 
 
 def _short(value: Any) -> str:

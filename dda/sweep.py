@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,11 @@ class SweepSummary(Callback):
     _running: ClassVar["SweepSummary | None"] = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if str(config.hydra.launcher._target_).endswith("SlurmLauncher") and shutil.which("srun") is None:
+            raise SystemExit(
+                "dda: launch=slurm: this machine has no Slurm (no srun); start it on a node of the cluster, "
+                "or try it here with hydra/launcher=submitit_local"
+            )
         self.folder = Path(config.hydra.sweep.dir)
         SweepSummary._running = self
 

@@ -16,7 +16,7 @@ from dda.device import pick_device
 from dda.faces.dataset import open_dataset
 from dda.faces.parser import FaceParser, open_parser
 from dda.faces.prepare import prepare
-from dda.mistakes import UserError
+from dda.mistakes import UserError, explain
 from dda.models.amplifier import Amplifier, known_styles, open_amplifier
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
@@ -98,6 +98,8 @@ def _write(writer: PairWriter, outcome: Outcome) -> PairRow:
     try:
         writer.write(row.name, outcome.source, outcome.target, outcome.source_png)
     except OSError as error:
+        if line := explain(error):  # a full disk would fail every pair to the end of the plan
+            raise UserError(line) from error
         reason = str(error.strerror or error)
         return replace(row, status="failed", stage="write", reason=reason, name="", measures={})
     return row

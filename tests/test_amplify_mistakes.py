@@ -1,7 +1,10 @@
 """What `run_amplify.py` does with mistakes and faults: one line, an exit code, nothing half-written."""
 
+import errno
+import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from diffusers import UNet2DModel
 from dda.models.checkpoint import WEIGHTS, load_compact
 from dda.pairs.journal import PairRow
 from dda.pairs.manifest import read_rows
+from tests.test_amplify import same_products
 
 Snapshot = Callable[[Path], dict[str, bytes | None]]
 Finish = Callable[..., subprocess.CompletedProcess[str]]
@@ -168,6 +172,36 @@ def test_a_failed_pair_is_tried_again_though_another_took_its_place(
     in_the_way.rmdir()
     run_here("run_amplify.py", *arguments)
     assert len(ok_rows(run)) == 5 and first.place in [row.place for row in ok_rows(run)]
+
+
+def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
+    job: list[str], undisturbed: Path, tmp_path: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, whole, written = tmp_path / "amplify" / "run", os.fsync, Counter[str]()
+
+    def fsync(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        written["pictures"] += name.endswith(".png.0.tmp")
+        if written["pictures"] > 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        whole(descriptor)
+
+    arguments = [*job, f"num_pairs={PAIRS}", f"paths.outputs={tmp_path}", "run_name=run"]
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", fsync)
+        with pytest.raises(SystemExit, match="No space left on device; make room") as caught:
+            run_here("run_amplify.py", *arguments)
+    refused(caught)
+    assert not [row for row in read_rows(run) if row.status == "failed"] and not list(run.rglob("*.tmp"))
+    run_here("run_amplify.py", *arguments)
+    same_products(run, undisturbed)
+
+
+def test_a_place_that_cannot_be_written_to_is_told_in_one_line(tmp_path: Path, run_here: RunHere) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"file.*: Not a directory; give a paths\.outputs") as caught:
+        run_here("run_amplify.py", f"paths.outputs={tmp_path}/file")
+    refused(caught)
 
 
 def test_failures_within_the_budget_are_no_error(

@@ -154,6 +154,17 @@ def test_jobs_of_submitit_make_one_run(
     same_run(tmp_path / "amplify" / "big" / "all", plain)
 
 
+def test_a_machine_without_slurm_is_told_in_one_line(
+    tmp_path: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_submitit()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="launch=slurm: this machine has no Slurm"):
+        run_here(
+            "run_amplify.py", "-m", "launch=slurm", "shard.index=0,1", "shard.count=2", f"paths.outputs={tmp_path}"
+        )
+
+
 def test_slurm_needs_a_multirun(tmp_path: Path, run_here: RunHere) -> None:
     needs_submitit()
     with pytest.raises(SystemExit, match=r"launch=slurm: each shard is a job of a multirun; write -m 'shard\.index="):

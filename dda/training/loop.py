@@ -52,7 +52,7 @@ def run_updates(
 def tell_start(console: Console, pairs: int, styles: int, update: int, start: str) -> None:
     """Say what is trained on, and from where."""
     begun = f"going on after update {update}" if update else f"starting from {start}"
-    say(f"{pairs} seed pairs in {styles} styles; {begun}", console=console)
+    say(f"{pairs} seed pair{'s' * (pairs != 1)} in {styles} style{'s' * (styles != 1)}; {begun}", console=console)
 
 
 def tell_end(console: Console, figures: Mapping[str, float], checkpoint: Path, base: Sequence[str] = ()) -> None:

@@ -1,5 +1,6 @@
 """Seed pairs: the few retouched faces a style is learnt from, as canonical crops in memory."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,11 @@ from dda.faces.regions import Regions
 from dda.images import ImageError, content_hash, read_image, to_tensor
 from dda.mistakes import UserError
 from dda.models.compact import crop_matrix
+
+_LOG = logging.getLogger(__name__)
+
+OTHER = 30.0
+"""Mean change of the skin in grey levels beyond which a target may show somebody else: makeup changes it by ten."""
 
 MARGIN = 32
 """Pixels kept around the canonical crop, so that a shifted or turned crop still holds picture."""
@@ -55,7 +61,7 @@ def find_styles(root: Path) -> dict[str, Path]:
         UserError: the folder is missing or holds no pairs.
     """
     if not root.is_dir():
-        raise UserError(f"data.root={root} is not a folder; give the folder that holds your pairs")
+        raise UserError(f"{root} is not a folder; give the folder that holds your pairs")
     if (root / "source").is_dir() and (root / "target").is_dir():
         return {root.resolve().name: root}
     styles = {
@@ -65,7 +71,7 @@ def find_styles(root: Path) -> dict[str, Path]:
     }
     if not styles:
         raise UserError(
-            f"data.root={root} holds no pairs; expected {root}/<style>/source/* and target/* of the same names"
+            f"{root} holds no pairs; expected source/* and target/* of the same names in it, or in folders by style"
         )
     return styles
 
@@ -82,6 +88,18 @@ def pair_files(folder: Path) -> list[tuple[Path, Path]]:
     if not sources:
         raise UserError(f"{folder}: source/ and target/ hold no pictures ({' '.join(SUFFIXES)})")
     return [(sources[stem], targets[stem]) for stem in sorted(sources)]
+
+
+def _doubt(pair: AlignedPair) -> str:
+    """Why a pair is hardly one of a face and its retouched self; empty where it may be."""
+    change = np.abs(pair.target.astype(np.float32) - pair.source).mean(-1)
+    if not change.any():
+        return "is the same as its source; nothing was retouched"
+    skin = pair.regions["skin"]
+    level = float((change * skin).sum() / max(float(skin.sum()), 1))
+    return (
+        f"differs from its source by {level:.0f} grey levels on the skin; is it the same face?" if level > OTHER else ""
+    )
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -121,7 +139,10 @@ def load_pairs(root: Path, parser: FaceParser) -> tuple[list[str], Iterator[Alig
             parsed[key] = faces[0], parser.regions(aligned, faces[0].moved(invert(matrix)))
         face, regions = parsed[key]
         source, target = (resample(picture, face.alignment, ALIGNED_SIZE, reflect=True) for picture in (source, target))
-        return AlignedPair(source, target, regions, style)
+        pair = AlignedPair(source, target, regions, style)
+        if doubt := _doubt(pair):
+            _LOG.warning("%s: %s", target_file, doubt)
+        return pair
 
     return list(styles), (load(*entry) for entry in files), len(files)
 

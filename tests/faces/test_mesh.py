@@ -39,6 +39,12 @@ def test_the_outline_of_an_eye_runs_from_its_left_corner_along_the_lower_lid(fac
         assert (lower > upper).all()
 
 
+def test_a_picture_upside_down_has_its_face_the_right_way_round(detector: FaceDetector, hopper: np.ndarray) -> None:
+    (upright,), (found,) = detector(hopper), detector(hopper[::-1, ::-1].copy())
+    turned = [hopper.shape[1], hopper.shape[0]] - found.points
+    assert distance(upright.points, turned) < 0.03 * upright.size
+
+
 def test_eyes_come_image_left_first(detector: FaceDetector, astronaut: np.ndarray, face: MeshFace) -> None:
     (mirrored,) = detector(astronaut[:, ::-1].copy())
     for found in (face, mirrored):

@@ -42,7 +42,7 @@ def trained(
     outputs = tmp_path_factory.mktemp("trained")
     ended = finish("run_train.py", *task, f"paths.outputs={outputs}", "run_name=run")
     assert ended.returncode == 0, ended.stderr
-    assert "2 seed pairs in 1 styles" in ended.stdout and "seed PSNR" in ended.stdout
+    assert "2 seed pairs in 1 style;" in ended.stdout and "seed PSNR" in ended.stdout
     return outputs / "train" / "run"
 
 
@@ -257,7 +257,7 @@ def test_the_precision_asked_for_is_used() -> None:
     ("arguments", "says"),
     [
         (["data.root={tmp}/none"], "data.root=.*none: must be a folder that exists"),
-        (["data.root={tmp}/empty"], "data.root=.*empty holds no pairs"),
+        (["data.root={tmp}/empty"], "empty holds no pairs"),
         (["data.root={tmp}/faceless"], "no face found"),
         (["data.root={tmp}/lonely"], "in only one of source/ and target/"),
         (["train.updates=0"], "train.updates=0: must be at least 1"),
