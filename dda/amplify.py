@@ -94,7 +94,7 @@ def _make_missing(
     follower.begin(counts)
     began = time.monotonic()
     with pairs_progress() as progress:
-        task = progress.add_task("amplify")
+        task = progress.add_task("amplify", total=0)
         # Failed pairs leave the run short: the next round takes their replacements.
         while pairs := [pair for pair in shard.pairs if pair.place not in tried]:
             wanted = None if cfg.num_pairs is None else shard.quota - counts["ok"]

@@ -60,8 +60,9 @@ def explain_value(error: OmegaConfBaseException) -> str:
         return f"{error.full_key}: {first_line(error)}"
     known = [str(name) for name in parent if name != "hydra"]
     close = difflib.get_close_matches(key, known, n=1)
-    meant = f"did you mean {close[0]}? " if close else ""
-    return f"{error.full_key}: there is no such setting; {meant}allowed: {', '.join(known)}"
+    full_key = str(error.full_key)
+    meant = f"did you mean {full_key.removesuffix(key)}{close[0]}? " if close else ""
+    return f"{full_key}: there is no such setting; {meant}allowed: {', '.join(known)}"
 
 
 def _explain_hydra(error: Exception) -> str:

@@ -227,7 +227,7 @@ def tree(folder: Path) -> dict[str, int]:
             ["batch_sise=3"],
             "batch_sise: there is no such setting; did you mean batch_size?",
         ),
-        ("run_amplify.py", ["dataset.rot=x"], "did you mean root? allowed: name, root, align"),
+        ("run_amplify.py", ["dataset.rot=x"], "did you mean dataset.root? allowed: name, root, align"),
         ("run_amplify.py", ["+speed=3"], "speed: there is no such setting"),
         ("run_amplify.py", ["batch_size=many"], "batch_size=many: must be a whole number"),
         ("run_amplify.py", ["num_pairs=1.5"], "num_pairs=1.5: must be a whole number or null"),

@@ -235,8 +235,8 @@ def test_a_new_evaluation_replaces_the_old_one(evaluate: Callable[..., Path], lo
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], r"run=null pairs=null: one of them must be given"),
-        (["run=latest", "pairs=x"], r"run=latest pairs=x: one of them"),
+        ([], r"run=null pairs=null: exactly one of them must be given"),
+        (["run=latest", "pairs=x"], r"run=latest pairs=x: exactly one of them"),
         (["run=latest"], r"run=latest: there is no run in .*amplify yet"),
         (["pairs=nowhere"], r"pairs=nowhere: must be a folder that exists"),
         (["pairs={looks}", "metrics=[simm]"], r"metrics: there is no metric simm; allowed: ssim, "),

@@ -21,7 +21,8 @@ def test_the_default_set_is_the_five_named_styles_in_order() -> None:
     assert [style.name for style in styles] == FIVE
     for style in styles:
         assert dict(style.regions) == dict.fromkeys(REGIONS, style.name)
-        assert dict(style.strength) == dict.fromkeys(REGIONS, 1.0)
+        lips = 0.5 if style.name == "Smokey eyes" else 1.0
+        assert dict(style.strength) == dict.fromkeys(REGIONS, 1.0) | {"lips": lips}
 
 
 @pytest.mark.parametrize(

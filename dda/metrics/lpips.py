@@ -55,7 +55,8 @@ class Lpips:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torchvision's warnings about how `lpips` calls it, and without the progress of the download."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+    """Without torchvision's warnings about how `lpips` calls it, and without word of a download that may fail."""
+    silence = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
         warnings.simplefilter("ignore", UserWarning)
         yield
