@@ -95,11 +95,11 @@ def _make_missing(
     began = time.monotonic()
     with pairs_progress() as progress:
         task = progress.add_task("amplify", total=0)
+        again = [pair for pair in shard.pairs if pair.place in lacking] if lacking else []
         # Failed pairs leave the run short: the next round takes their replacements.
-        while pairs := [pair for pair in shard.pairs if pair.place not in tried]:
-            wanted = None if cfg.num_pairs is None else shard.quota - counts["ok"]
-            if again := [pair for pair in pairs if pair.place in lacking]:
-                pairs, wanted, lacking = again, None, set()
+        while pairs := again or [pair for pair in shard.pairs if pair.place not in tried]:
+            wanted = None if again or cfg.num_pairs is None else shard.quota - counts["ok"]
+            again = []
             if wanted is not None and wanted <= 0:
                 break
             total = counts["ok"] - before + (len(pairs) if wanted is None else wanted)
@@ -139,7 +139,7 @@ def _close(
             raise
         say(f"No manifest yet: {error}")
     else:
-        whole = read_rows(run.folder)
+        whole = rows if cfg.shard.count == 1 else read_rows(run.folder)
         if any(row.status == "ok" for row in whole):
             samples = samples_from_manifest(run.folder)
     follower.close(rows, made, seconds, samples)

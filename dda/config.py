@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -271,12 +271,28 @@ LATENT_OPTIONAL = ("prompt", "bare_prompt")
 
 def _check_latent(cfg: Any) -> None:
     """The keys of a latent model are given for one, and none of them for another."""
-    for key in (*LATENT, *LATENT_OPTIONAL):
-        value = cfg.model[key]
-        if cfg.model.name == "compact" and value is not None:
-            raise UserError(f"model.{key}={value}: model=compact has no such setting; it belongs to model=sd15")
-        if cfg.model.name == "sd15" and value is None and key in LATENT:
-            raise UserError(f"model.{key}: must be given for model=sd15; conf/model/sd15.yaml has its usual value")
+    _check_own(cfg, "model", (*LATENT, *LATENT_OPTIONAL), "model", "sd15", optional=LATENT_OPTIONAL)
+
+
+def _check_own(
+    cfg: Any, part: str, keys: Sequence[str], group: str, owner: str, optional: Sequence[str] = (), home: str = ""
+) -> None:
+    """The keys of ``cfg[part]`` that only ``group=owner`` has are given for it, and for no other of the group.
+
+    ``conf/<home>`` (``conf/<group>`` unless given) holds their usual values.
+    """
+    chosen = cfg[group].name
+    for key in keys:
+        value = cfg[part][key]
+        if chosen != owner and value is not None:
+            raise UserError(
+                f"{part}.{key}={value}: {group}={chosen} has no such setting; it belongs to {group}={owner}"
+            )
+        if chosen == owner and value is None and key not in optional:
+            raise UserError(
+                f"{part}.{key}: must be given for {group}={owner}; "
+                f"conf/{home or group}/{owner}.yaml has its usual value"
+            )
 
 
 TRAINERS = {
@@ -288,16 +304,7 @@ TRAINERS = {
 def _check_train(cfg: Any) -> None:
     """The keys of the model's own trainer are given, and none of the other's."""
     for model, keys in TRAINERS.items():
-        for key in keys:
-            value = cfg.train[key]
-            if model != cfg.model.name and value is not None:
-                raise UserError(
-                    f"train.{key}={value}: belongs to model={model}; model={cfg.model.name} has no use for it"
-                )
-            if model == cfg.model.name and value is None:
-                raise UserError(
-                    f"train.{key}: must be given for model={model}; conf/trainer/{model}.yaml has its usual value"
-                )
+        _check_own(cfg, "train", keys, "model", model, home="trainer")
     if cfg.model.checkpoint is not None:
         start = "train.init=PATH" if cfg.model.name == "compact" else "model.pretrained=HUB_ID_OR_DIR"
         raise UserError(f"model.checkpoint={cfg.model.checkpoint}: is what amplifies; a training starts from {start}")
@@ -306,10 +313,8 @@ def _check_train(cfg: Any) -> None:
 
 
 def _check_parser(cfg: Any) -> None:
-    for key in ("labels", "weights", "detector_weights"):
-        value = cfg.parser[key]
-        if cfg.parser.name == "mesh" and value is not None:
-            raise UserError(f"parser.{key}={value}: parser=mesh has no such setting; it belongs to parser=farl")
+    keys = ("labels", "weights", "detector_weights")
+    _check_own(cfg, "parser", keys, "parser", "farl", optional=keys)
 
 
 def _check_amplify(cfg: Any) -> None:
@@ -333,12 +338,7 @@ def _check_amplify(cfg: Any) -> None:
 
 
 def _check_engine(cfg: Any) -> None:
-    for key in ("workers", "threads", "address"):
-        value = cfg.engine[key]
-        if cfg.engine.name == "local" and value is not None:
-            raise UserError(f"engine.{key}={value}: engine=local has no such setting; it belongs to engine=ray")
-        if cfg.engine.name == "ray" and value is None and key != "workers":
-            raise UserError(f"engine.{key}: must be given for engine=ray; conf/engine/ray.yaml has its usual value")
+    _check_own(cfg, "engine", ("workers", "threads", "address"), "engine", "ray", optional=["workers"])
     if cfg.engine.name == "ray" and cfg.faces == "all" and cfg.num_pairs is not None:
         raise UserError(
             f"engine=ray: with faces=all nobody knows beforehand which pictures bring num_pairs={cfg.num_pairs} pairs; "

@@ -165,12 +165,11 @@ def _noted_signals() -> Iterator[list[int]]:
     An exception in the middle of starting a process would leave one that nobody ends.
     """
     asked: list[int] = []
-    heeded = [
-        number
+    before = {
+        number: signal.signal(number, lambda number, _: asked.append(number))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) != signal.SIG_IGN  # under nohup a closed terminal ends nothing
-    ]
-    before = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in heeded}
+    }
     try:
         yield asked
     finally:

@@ -26,10 +26,10 @@ CLOSED = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
     errno.EROFS: _ELSEWHERE,
-    errno.EACCES: _ELSEWHERE,
+    errno.EACCES: "allow it, or give another path",
     errno.ENOTDIR: _ELSEWHERE,
 }
-"""What to do where nothing more can be written."""
+"""What to do where the system closes the way to files."""
 
 
 class UserError(Exception):

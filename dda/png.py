@@ -1,7 +1,6 @@
 """PNG files, packed several times as fast as Pillow does and no larger."""
 
 import struct
-import zlib
 
 import numpy as np
 from isal import isal_zlib
@@ -33,4 +32,4 @@ def _filtered(image: np.ndarray) -> np.ndarray:
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", isal_zlib.crc32(kind + data))

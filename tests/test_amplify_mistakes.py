@@ -154,6 +154,7 @@ def test_a_pair_that_could_not_be_written_is_a_failure_and_is_tried_again(
     in_the_way.rmdir()
     run_here("run_amplify.py", *arguments)
     assert len(ok_rows(run)) == USABLE
+    assert {row.attempt for row in read_rows(run)} == {0}  # the fault was not the noise's
     assert in_the_way.is_file() and not list(run.rglob("*.tmp"))
 
 

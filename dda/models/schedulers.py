@@ -63,12 +63,12 @@ class Sampler:
     """
 
     def __init__(self, name: str, config: Mapping[str, Any], steps: int, strength: float, device: torch.device) -> None:
+        total = max(steps, round(steps / strength))
+        trained = noise_levels(config).numel()
         # DDIM's own default clips to the range of pictures; latents go beyond, and PNDM's configuration is silent
-        ours = {"clip_sample": False, "timestep_spacing": "trailing"}
+        ours = {"clip_sample": False, **_spacing(name, trained // total)}
         self._scheduler = _scheduler_class(name).from_config({**config, **ours})
         self._check_noise(name)
-        total = max(steps, round(steps / strength))
-        trained = self._scheduler.config.num_train_timesteps
         if total > trained:
             raise UserError(
                 f"model.strength={strength}: with model.steps={steps} the schedule has {total} steps, the model was "
@@ -128,6 +128,16 @@ class Walk:
         """The next latents (N, 4, h, w); ``noise`` is used by stochastic schedulers, those of the SDE kind."""
         given = {"variance_noise": noise} if self._takes_noise else {}
         return self._scheduler.step(prediction, timestep, latents, **given).prev_sample
+
+
+def _spacing(name: str, stride: int) -> dict[str, Any]:
+    """Settings under which a schedule begins at its noisy end.
+
+    DDIM goes down by whole strides wherever its timesteps are, so its own have to be as far apart.
+    """
+    if name == "DDIMScheduler":
+        return {"timestep_spacing": "leading", "steps_offset": stride - 1}
+    return {"timestep_spacing": "trailing"}
 
 
 def noise_levels(config: Mapping[str, Any]) -> torch.Tensor:

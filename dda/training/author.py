@@ -22,6 +22,7 @@ from dda.png import encode_png
 from dda.terminal import CONSOLE, say
 from dda.training.artist import paint
 from dda.training.recipes import Recipe, named_recipes, random_recipe
+from dda.training.seed_pairs import pictures_by_stem
 
 RANDOM_STYLE = "Random look {:03d}"
 
@@ -42,13 +43,10 @@ def find_portraits(folder: Path, exclude: set[str]) -> list[Path]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; give the folder that holds the portraits")
-    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(SUFFIXES))
-    stems = [file.stem for file in files]
-    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise UserError(f"{folder}: holds two pictures named {twice[0]!r}; give them different names")
-    if unknown := sorted(exclude - set(stems)):
+    files = pictures_by_stem(folder)
+    if unknown := sorted(exclude - files.keys()):
         raise UserError(f"--exclude {unknown[0]}: {folder} holds no picture of that stem")
-    kept = [file for file in files if file.stem not in exclude]
+    kept = [file for stem, file in files.items() if stem not in exclude]
     if not kept:
         raise UserError(f"{folder}: holds no portraits ({' '.join(SUFFIXES)})")
     return kept

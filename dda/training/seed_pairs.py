@@ -54,14 +54,16 @@ class SeedPair:
     style: int
 
 
-def find_styles(root: Path) -> dict[str, Path]:
+def find_styles(root: Path, key: str = "data.root") -> dict[str, Path]:
     """Folders of pairs by style name: ``root/<style>/{source,target}``, or ``root`` itself as the only style.
+
+    ``key`` is the setting that named the folder.
 
     Raises:
         UserError: the folder is missing or holds no pairs.
     """
     if not root.is_dir():
-        raise UserError(f"{root} is not a folder; give the folder that holds your pairs")
+        raise UserError(f"{key}={root} is not a folder; give the folder that holds your pairs")
     if (root / "source").is_dir() and (root / "target").is_dir():
         return {root.resolve().name: root}
     styles = {
@@ -71,7 +73,8 @@ def find_styles(root: Path) -> dict[str, Path]:
     }
     if not styles:
         raise UserError(
-            f"{root} holds no pairs; expected source/* and target/* of the same names in it, or in folders by style"
+            f"{key}={root} holds no pairs; expected {root}/<style>/source/* and target/* of the same names, or "
+            f"{root}/source/* and target/* of one style"
         )
     return styles
 
@@ -82,7 +85,7 @@ def pair_files(folder: Path) -> list[tuple[Path, Path]]:
     Raises:
         UserError: a source has no target or the other way round, two files have one stem, or there are none.
     """
-    sources, targets = (_by_stem(folder / side) for side in ("source", "target"))
+    sources, targets = (pictures_by_stem(folder / side) for side in ("source", "target"))
     if alone := sorted(sources.keys() ^ targets.keys()):
         raise UserError(f"{folder}: {alone[0]!r} is in only one of source/ and target/; every pair needs both")
     if not sources:
@@ -102,25 +105,32 @@ def _doubt(pair: AlignedPair) -> str:
     )
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def pictures_by_stem(folder: Path) -> dict[str, Path]:
+    """The pictures of a folder in name order; hidden ones are passed over.
+
+    Raises:
+        UserError: two of them have one stem.
+    """
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         if file.name.lower().endswith(SUFFIXES) and not file.name.startswith("."):
             if other := files.get(file.stem):
                 raise UserError(
-                    f"{folder}: {other.name} and {file.name} have one name; which of them belongs to the pair?"
+                    f"{folder}: {other.name} and {file.name} have one name; give two pictures different names"
                 )
             files[file.stem] = file
     return files
 
 
-def load_pairs(root: Path, parser: FaceParser) -> tuple[list[str], Iterator[AlignedPair], int]:
+def load_pairs(root: Path, parser: FaceParser, key: str = "data.root") -> tuple[list[str], Iterator[AlignedPair], int]:
     """Style names, their pairs as they are read, aligned by their sources' faces, and how many there are.
+
+    ``key`` is the setting that named the folder.
 
     Raises:
         UserError: a picture is unreadable or shows no face, or the two of a pair differ in size.
     """
-    styles = find_styles(root)
+    styles = find_styles(root, key)
     files = [(style, *pair) for style, folder in enumerate(styles.values()) for pair in pair_files(folder)]
     parsed: dict[str, tuple[Face, Regions]] = {}  # a face that wears several styles is parsed once
 

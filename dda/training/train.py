@@ -55,10 +55,8 @@ def main(cfg: DictConfig) -> None:
             f"parser={cfg.parser.name}: model=compact is trained on the landmarks of a mesh; use parser=mesh"
         )
     parser = open_parser(cfg.parser, pick_device(cfg.device))
-    styles, pairs = _load(Path(cfg.data.root), parser, "Reading seed pairs")
-    held = (
-        _held_out(styles, *_load(Path(cfg.data.holdout), parser, "Reading held-out pairs")) if cfg.data.holdout else []
-    )
+    styles, pairs = _load(cfg, "root", parser, "Reading seed pairs")
+    held = _held_out(styles, *_load(cfg, "holdout", parser, "Reading held-out pairs")) if cfg.data.holdout else []
     _trainer(cfg.model.name)(cfg, run, styles, pairs, held)
 
 
@@ -100,8 +98,8 @@ def train_compact(
     tell_end(CONSOLE, figures, checkpoint)
 
 
-def _load(root: Path, parser: FaceParser, doing: str) -> tuple[list[str], list[AlignedPair]]:
-    styles, pairs, count = load_pairs(root, parser)
+def _load(cfg: DictConfig, part: str, parser: FaceParser, doing: str) -> tuple[list[str], list[AlignedPair]]:
+    styles, pairs, count = load_pairs(Path(cfg.data[part]), parser, f"data.{part}")
     return styles, list(track(pairs, doing, total=count, console=CONSOLE, transient=True))
 
 
