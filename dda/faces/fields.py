@@ -33,9 +33,3 @@ def soft_polygons(polygons: list[np.ndarray], size: int, feather: float, grow: f
     soft = canvas.reduce(2).filter(ImageFilter.GaussianBlur(feather))
     mask[low[1] : high[1], low[0] : high[0]] = np.asarray(soft, np.float32) / 255
     return mask
-
-
-def log_colours(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logarithms of lightness, red over green and green over blue; a change of exposure only shifts the first."""
-    red, green, blue = np.log(image.astype(np.float32).transpose(2, 0, 1) + 16)
-    return (red + green + blue) / 3, red - green, green - blue

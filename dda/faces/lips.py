@@ -12,10 +12,11 @@ from what lies well inside the mesh's lips, and well outside. Where the two look
 import numpy as np
 from scipy import ndimage
 from scipy.special import expit
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from dda.faces.fields import log_colours, ramp, soft_polygons
+from dda.faces.colours import log_colours, log_ratio
+from dda.faces.fields import ramp, soft_polygons
 from dda.faces.mesh import MeshFace
+from dda.faces.teeth import FEWEST, WHITE, behind_lips
 
 LIPS_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
@@ -41,20 +42,11 @@ REACH = (5.0, 9.0)
 SMOOTH = (0.5, 1.5)
 """Blur of the colours and of the logit."""
 
-WHITE = 0.15
-"""What is no redder than this, in log red over green, may be a tooth, and is no example of a lip."""
-
-FEWEST = 30
-"""Examples of each side that are needed to compare their colours."""
+BESIDE_TEETH = 3.5
+"""So far outside the mesh's inner lip line of an open mouth, too."""
 
 OPEN = 2.5
 """Lips further apart than this may show what lies behind them."""
-
-PALER, PALER_SHARE = 0.06, 0.25
-"""Teeth are less red than lips, in log red over green, by at least so much and by this share of what lips have."""
-
-SMALL_PART = 0.35
-"""Area below which a part of the teeth is taken for shine, as a share of the largest part."""
 
 
 def find_lips(image: np.ndarray, face: MeshFace) -> tuple[np.ndarray, np.ndarray]:
@@ -79,12 +71,14 @@ def find_lips(image: np.ndarray, face: MeshFace) -> tuple[np.ndarray, np.ndarray
     if not outline.any():  # the mouth is outside the picture
         return mouth, lips
     distance = _signed_distance(outline) / unit
-    between = (
-        soft_polygons([inner], size, 1.2 * unit, OPEN * unit)[at] if _gap(face) > OPEN else np.zeros_like(distance)
-    )
-    colours = np.stack(log_colours(image[at]))
-    likely = expit(_logit(colours, distance, between, unit)) * ramp(distance, -REACH[1], -REACH[0])
-    behind = between * _behind_lips(colours, distance, between)
+    inside = _signed_distance(soft_polygons([inner], size, 0.1)[at] > 0.5) / unit
+    colours = ndimage.gaussian_filter(np.stack(log_colours(image[at])), (0, SMOOTH[0] * unit, SMOOTH[0] * unit))
+    lip = (distance > SURE) & (colours[1] > WHITE)
+    behind = np.zeros_like(distance)
+    if _gap(face) > OPEN:
+        lip &= inside < -BESIDE_TEETH
+        behind = behind_lips(colours, distance > SURE, inside)
+    likely = expit(_logit(colours, distance, lip, unit)) * ramp(distance, -REACH[1], -REACH[0])
     mouth[at] = np.maximum(likely, behind)
     lips[at] = likely * (1 - behind)
     return mouth, lips
@@ -100,42 +94,11 @@ def _signed_distance(shape: np.ndarray) -> np.ndarray:
     return ndimage.distance_transform_edt(shape) - ndimage.distance_transform_edt(~shape) + np.where(shape, -0.5, 0.5)
 
 
-def _logit(colours: np.ndarray, distance: np.ndarray, between: np.ndarray, unit: float) -> np.ndarray:
-    """logit p(lip | colour, place) (h, w) of ``colours`` (3, h, w) at ``distance`` inside the mesh's lip line."""
+def _logit(colours: np.ndarray, distance: np.ndarray, lip: np.ndarray, unit: float) -> np.ndarray:
+    """logit p(lip | colour, place) (h, w) of ``colours`` (3, h, w) at ``distance`` inside the mesh's lip line, the
+    pixels ``lip`` being examples of a lip."""
     logit = (distance - LINE) / PLACE
-    lip = (distance > SURE) & (between < 0.2) & (colours[1] > WHITE)
     skin = (distance < -BESIDE[0]) & (distance > -BESIDE[1])
     if min(lip.sum(), skin.sum()) >= FEWEST:
-        smooth = ndimage.gaussian_filter(colours, (0, SMOOTH[0] * unit, SMOOTH[0] * unit))
-        examples = np.concatenate([smooth[:, lip], smooth[:, skin]], axis=1).T
-        names = np.repeat([True, False], [lip.sum(), skin.sum()])
-        seen = LinearDiscriminantAnalysis(priors=[0.5, 0.5]).fit(examples, names)
-        ratio = seen.decision_function(smooth.reshape(3, -1).T).reshape(distance.shape)
-        logit = logit + np.clip(ratio, -MOST, MOST)
+        logit = logit + np.clip(log_ratio(colours, lip, skin), -MOST, MOST)
     return ndimage.gaussian_filter(logit, SMOOTH[1] * unit)
-
-
-def _behind_lips(colours: np.ndarray, distance: np.ndarray, between: np.ndarray) -> np.ndarray:
-    """Where an open mouth shows teeth, tongue or dark (h, w), in [0, 1]: unlike the lips around it.
-
-    All that lies between the mesh's lips, where too little of these is red (a picture without colours).
-    """
-    light, red, _ = colours
-    lips = (distance > 0) & (between < 0.2) & (red > WHITE)
-    if lips.sum() < FEWEST:
-        return np.ones_like(between)
-    lip_light, lip_red = np.median(light[lips]), np.median(red[lips])
-    paler = lip_red - red - max(PALER, PALER_SHARE * lip_red)
-    teeth = np.maximum(ramp(paler, 0, 0.1) * ramp(light - lip_light, -0.5, -0.2), ramp(light - lip_light, 0.3, 0.6))
-    throat = ramp(lip_light - light, 0.7, 1.2)
-    return np.maximum(_largest_parts(between, teeth), throat)
-
-
-def _largest_parts(between: np.ndarray, teeth: np.ndarray) -> np.ndarray:
-    """Teeth without their small parts: teeth hang together, a shine on the lip lies by itself."""
-    parts, count = ndimage.label(between * teeth > 0.2)
-    if not count:
-        return teeth
-    areas = np.bincount(parts.ravel())[1:]
-    kept = np.flatnonzero(areas >= SMALL_PART * areas.max()) + 1
-    return teeth * ndimage.binary_dilation(np.isin(parts, kept), iterations=2)

@@ -10,8 +10,9 @@ from typing import Generic, TypeVar
 import numpy as np
 from PIL import Image, ImageFilter
 
+from dda.faces.colours import log_colours
 from dda.faces.face import Face
-from dda.faces.fields import log_colours, ramp, soft_polygons
+from dda.faces.fields import ramp, soft_polygons
 from dda.faces.lips import LIPS_OUTER, find_lips
 from dda.faces.mesh import EYE_OUTLINES, MeshFace
 from dda.styles import REGIONS

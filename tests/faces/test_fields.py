@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dda.faces.fields import log_colours, ramp, soft_polygons
+from dda.faces.fields import ramp, soft_polygons
 
 SQUARE = np.array([[10.0, 10.0], [30.0, 10.0], [30.0, 30.0], [10.0, 30.0]])
 
@@ -31,13 +31,3 @@ def test_growing_widens_by_as_many_pixels() -> None:
 def test_nothing_and_what_lies_outside_leave_the_field_empty() -> None:
     assert not soft_polygons([], 40, 1).any()
     assert not soft_polygons([SQUARE + 100], 40, 1).any()
-
-
-def test_exposure_shifts_the_logarithm_of_lightness_alone() -> None:
-    picture = np.random.default_rng(0).integers(90, 120, (8, 8, 3)).astype(np.uint8)
-    brighter = 2 * picture
-    light, red, green = (
-        after - before for before, after in zip(log_colours(picture), log_colours(brighter), strict=True)
-    )
-    assert light.min() > 0.55 and light.max() < np.log(2)
-    assert max(np.abs(red).max(), np.abs(green).max()) < 0.04

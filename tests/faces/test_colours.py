@@ -1,0 +1,36 @@
+import numpy as np
+
+from dda.faces.colours import log_colours, log_ratio
+
+
+def test_exposure_shifts_the_logarithm_of_lightness_alone() -> None:
+    picture = np.random.default_rng(0).integers(90, 120, (8, 8, 3)).astype(np.uint8)
+    brighter = 2 * picture
+    light, red, green = (
+        after - before for before, after in zip(log_colours(picture), log_colours(brighter), strict=True)
+    )
+    assert light.min() > 0.55 and light.max() < np.log(2)
+    assert max(np.abs(red).max(), np.abs(green).max()) < 0.04
+
+
+def test_colours_that_are_told_apart_by_one_channel_have_a_ratio_of_that_channel() -> None:
+    """Two normals with one covariance: the ratio is linear, zero half-way, and D^2 apart at the two means."""
+    draws = np.random.default_rng(0)
+    colours = draws.normal(size=(3, 100, 200))
+    these = np.zeros((100, 200), bool)
+    these[:, :100] = True
+    colours[1] += np.where(these, 1.5, -1.5)
+    ratio = log_ratio(colours, these, ~these)
+    assert ratio.shape == (100, 200)
+    assert np.corrcoef(ratio.ravel(), colours[1].ravel())[0, 1] > 0.99
+    np.testing.assert_allclose((ratio[these].mean(), ratio[~these].mean()), (4.5, -4.5), rtol=0.05)
+
+
+def test_only_the_examples_teach() -> None:
+    draws = np.random.default_rng(0)
+    colours = draws.normal(size=(3, 20, 30))
+    these, those = np.zeros((2, 20, 30), bool)
+    these[:, :5] = those[:, 5:10] = True
+    before = log_ratio(colours, these, those)
+    colours[:, :, 20:] += 7
+    np.testing.assert_allclose(log_ratio(colours, these, those)[:, :20], before[:, :20])
