@@ -4,14 +4,16 @@ import hydra
 from omegaconf import DictConfig
 
 from dda.commandline import job, launch
+from dda.faces.dataset import open_dataset
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="amplify")
 @job
 def main(cfg: DictConfig) -> None:
-    from dda import amplify  # takes seconds: --help and a mistyped key need not wait for it
+    dataset = open_dataset(cfg.dataset)
+    from dda import amplify  # takes seconds: --help and a mistyped key or path need not wait for it
 
-    amplify.main(cfg)
+    amplify.main(cfg, dataset)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ import io
 import struct
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
+
+if TYPE_CHECKING:  # torch takes seconds to import, and a wrong path should be told before
+    import torch
 
 MAX_PIXELS = 64_000_000
 _LIMIT = f"{MAX_PIXELS // 1_000_000} megapixels"
@@ -82,15 +85,17 @@ def read_image(path: Path) -> np.ndarray:
         raise ImageError(f"damaged picture: {_one_line(error)}") from error
 
 
-def to_tensor(image: np.ndarray) -> torch.Tensor:
+def to_tensor(image: np.ndarray) -> "torch.Tensor":
     """uint8 (H, W, 3) to float32 (3, H, W) in [0, 1]."""
+    import torch
+
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / np.float32(255))
 
 
-def to_uint8(image: torch.Tensor) -> np.ndarray:
+def to_uint8(image: "torch.Tensor") -> np.ndarray:
     """Float (3, H, W), clipped to [0, 1], to uint8 (H, W, 3); the exact inverse of `to_tensor`."""
     scaled = image.detach().float().clamp(0, 1).mul(255).round()  # torch rounds halves to even
-    return np.ascontiguousarray(scaled.to(torch.uint8).permute(1, 2, 0).cpu().numpy())
+    return np.ascontiguousarray(scaled.byte().permute(1, 2, 0).cpu().numpy())
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
