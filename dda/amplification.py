@@ -157,6 +157,8 @@ class Amplification:
                     faces = future.result()
                 except SourceError as error:
                     faces = [error]
+                except torch.OutOfMemoryError:
+                    faces = [SourceError("failed", "parse", "the device had no memory left for the parser")]
                 for pair in group:
                     for index, face in enumerate(faces):
                         yield (
@@ -213,12 +215,14 @@ class Amplification:
                     torch.stack([self.strength.gains(style) for style in styles]).to(device) * self.amplifier.gains()
                 )
                 targets = compose(source[members], masks[members], residuals, gains, self.strength.detail).cpu()
-                leaks = leakage(residuals.makeup, masks[members], gains).cpu()
+                leaks = raw_leakage(residuals.makeup, masks[members], gains).cpu()
             for job, target, leak in zip(chunk, targets, leaks, strict=False):
-                yield _outcome(job, to_uint8(target), {"leakage": float(leak), "batch_size": float(self.batch_size)})
+                yield _outcome(
+                    job, to_uint8(target), {"raw_leakage": float(leak), "batch_size": float(self.batch_size)}
+                )
 
 
-def leakage(makeup: torch.Tensor, masks: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:
+def raw_leakage(makeup: torch.Tensor, masks: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:
     """Share of a makeup residual that lies outside all regions it is wanted in, in [0, 1], (N,).
 
     Taken before the masks stop it: what the model wanted to paint where no makeup belongs. 0 where nothing is painted.
@@ -260,7 +264,7 @@ def _outcome(job: _Job, target: np.ndarray, measured: Mapping[str, float]) -> Ou
     total = face.regions.total
     background = (total == 0) & change.any(-1)
     measures = {
-        "background_error": float(np.count_nonzero(background)),  # pixels changed where M = 0: law 3 says none
+        "background_pixels": float(np.count_nonzero(background)),  # those changed where M = 0: law 3 says none
         "makeup_change": float(change.mean() / 255),
         "mask_share": float(total.mean()),
         **measured,

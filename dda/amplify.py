@@ -147,7 +147,7 @@ def _close(
 
 
 def _judge(cfg: DictConfig, run: Run, rows: Sequence[PairRow]) -> None:
-    """Refuse a whole run that made nothing, or of which too much failed.
+    """Refuse a whole run that made nothing, or of which too much failed; tell of one whose plan had too few pairs.
 
     Raises:
         UserError: saying so.
@@ -163,6 +163,8 @@ def _judge(cfg: DictConfig, run: Run, rows: Sequence[PairRow]) -> None:
             f"failure_budget={cfg.failure_budget:g}: {counts['failed']} of {len(rows)} pairs ({share:.1%}) failed; "
             f"the reasons are in {run.folder}/journal-*.jsonl, and the same run_name tries them again"
         )
+    if cfg.num_pairs is not None and counts["ok"] < cfg.num_pairs:
+        say(f"num_pairs={cfg.num_pairs}: only {counts['ok']} could be made, the pictures give no more", "yellow")
 
 
 def _print_plan(cfg: DictConfig, run: Run, dataset: FaceDataset, plan: Plan, shard: ShardPlan) -> None:
@@ -172,14 +174,17 @@ def _print_plan(cfg: DictConfig, run: Run, dataset: FaceDataset, plan: Plan, sha
     else:
         rows = [*read_journal(journal_file(run.folder, cfg.shard.index, cfg.shard.count)).rows.values()]
     done = sum(row.status == "ok" for row in rows)
-    first: list[PlannedPair] = list(shard.pairs[:5])
+    tried = {row.place for row in rows} - _lacking(run, rows)
+    left: list[PlannedPair] = [pair for pair in shard.pairs if pair.place not in tried]
+    to_make = len(left) if cfg.num_pairs is None else min(max(shard.quota - done, 0), len(left))
+    short = cfg.num_pairs is not None and cfg.num_pairs > len(plan)
     lines = [
         f"faces    {len(dataset)} pictures of dataset {dataset.name}",
         f"styles   {len(plan.styles)}: {', '.join(plan.styles)} ({plan.assignment})",
-        f"pairs    {shard.quota} wanted of {len(plan)} that the plan holds",
+        f"pairs    {shard.quota} wanted of {len(plan)} that the plan holds{', fewer than num_pairs' if short else ''}",
         f"shard    {cfg.shard.index} of {cfg.shard.count}",
         f"done     {done} already in {run.folder}",
-        f"to make  {max(shard.quota - done, 0)}",
-        *(f"         {pair.place}: {pair.path}, {pair.style}" for pair in first),
+        f"to make  {to_make}",
+        *(f"         {pair.place}: {pair.path}, {pair.style}" for pair in left[: min(to_make, 5)]),
     ]
     say("\n".join(lines))

@@ -69,7 +69,7 @@ def summary_table(jobs: Sequence[Job]) -> Table:
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    if name in ("leakage", "mask_share"):
+    if name in ("raw_leakage", "mask_share"):
         return f"{value:.1%}"
     return f"{value:.4f}" if name == "makeup_change" else f"{value:.4g}"
 

@@ -86,7 +86,7 @@ def _run_folder(outputs: str, task: str, run_name: str) -> str:
         if newest is None:
             raise UserError(f"run_name=latest: there is no run in {runs} yet; leave run_name out to start one")
         return str(newest)
-    if not re.fullmatch(r"[^./\\\0][^/\\\0]*", run_name) or len(run_name.encode()) > 255:
+    if not _is_folder_name(run_name):
         raise UserError(
             f"run_name={run_name}: must be the name of one folder (no slashes, no dot in front, "
             f"at most 255 bytes); the folder it lies in is paths.outputs={outputs}"
@@ -117,8 +117,14 @@ def _evaluation_name(outputs: str, run: str | None, pairs: str | None) -> str:
     return "_".join(folder.relative_to(runs).parts) if folder.is_relative_to(runs) else folder.name
 
 
+def _is_folder_name(name: str) -> bool:
+    return re.fullmatch(r"[^./\\\0][^/\\\0]*", name) is not None and len(name.encode()) <= 255
+
+
 def _job_folder(number: int, style_set: str, shard_count: int) -> str:
     """A job's folder in a sweep. Shards of one plan share theirs, so that one manifest comes of them."""
+    if not _is_folder_name(style_set):
+        raise UserError(f"style_set.name={style_set}: must be a folder's name (no slashes, no dot in front)")
     return style_set if shard_count > 1 else f"{number}_{style_set}"
 
 
@@ -180,6 +186,7 @@ LIMITS = {
     "model.conditioning": one_of("attention", "sum"),
     "model.precision": one_of("auto", "fp32", "bf16", "fp16"),
     "model.prompt": Limit("a text that holds {style}, which the style's name takes", lambda value: "{style}" in value),
+    "style_set.name": Limit("the name of a folder (no slashes, no dot in front)", _is_folder_name),
     "dataset.name": one_of("demo", "folder", "ffhq"),
     "dataset.root": Limit("the path of a folder", lambda value: value != ""),
     "dataset.align": one_of("ffhq", "none"),

@@ -91,7 +91,7 @@ class Follower:
                 **_by_status(Counter(row.status for row in rows)),
                 "pairs_made_now": made,
                 "pairs_per_second": made / seconds if made else 0.0,
-                "background_error": sum(row.measures["background_error"] for row in done),
+                "background_pixels": sum(row.measures["background_pixels"] for row in done),
                 "makeup_change": _makeup_change(done),
                 **{f"seconds/{stage}": spent for stage, spent in self._seconds.items()},
                 **_memory(),

@@ -20,8 +20,13 @@ def claim(run_dir: Path, settings: Mapping[str, Any]) -> None:
         settings: JSON values by configuration key.
 
     Raises:
-        UserError: the run was begun with other settings, or its file is damaged; nothing is written then.
+        UserError: the run was begun with other settings, or its file is damaged, or it is a sweep (its jobs would be
+            hidden by the run) or a sweep's job in the folder of a run; nothing is written then.
     """
+    if (run_dir / "multirun.yaml").exists():
+        raise UserError(f"run_name={run_dir.name}: is a sweep; go on with it by -m, or give another run_name")
+    if (run_dir.parent / SETTINGS).exists():
+        raise UserError(f"run_name={run_dir.parent.name}: is a single run; give the sweep another run_name")
     file = run_dir / SETTINGS
     text = json.dumps(settings, indent=2, ensure_ascii=False)
     if not file.exists():

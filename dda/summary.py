@@ -87,10 +87,10 @@ def summarise(
 
 def _noted_columns(pairs: Sequence[PairResult], suite: Suite) -> dict[str, Column]:
     """What the amplifier noted of its pairs, taken among their values."""
-    if not suite.measures("leakage") or not any("leakage" in pair.made for pair in pairs):
+    if not suite.measures("leakage") or not any(RAW_LEAKAGE.name in pair.made for pair in pairs):
         return {}
     for pair in pairs:
-        pair.values[RAW_LEAKAGE.name] = pair.made.get("leakage", math.nan)
+        pair.values[RAW_LEAKAGE.name] = pair.made.get(RAW_LEAKAGE.name, math.nan)
         pair.baseline[RAW_LEAKAGE.name] = math.nan
     return {RAW_LEAKAGE.name: RAW_LEAKAGE}
 

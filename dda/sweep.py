@@ -28,7 +28,7 @@ FAILURE = "failure.txt"
 
 # How a job is shared out among processes, which changes nothing that it makes.
 _PROCESSES = ("shard.index", "shard.count", "run_name", "launch", "launch.processes")
-_MEANS = ("makeup_change", "leakage", "mask_share")
+_MEANS = ("makeup_change", "raw_leakage", "mask_share")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Job:
         return {
             **{status: counts[status] for status in STATUSES},
             **{name: _mean(row.measures[name] for row in self.made if name in row.measures) for name in _MEANS},
-            "background_error": sum(row.measures["background_error"] for row in self.made) if self.made else None,
+            "background_pixels": sum(row.measures["background_pixels"] for row in self.made) if self.made else None,
             "pairs_per_second": self.pairs_per_second,
         }
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from dda.amplification import Amplification, Outcome, Strength, leakage
+from dda.amplification import Amplification, Outcome, Strength, raw_leakage
 from dda.faces.dataset import FaceDataset, open_dataset
 from dda.faces.parser import MeshParser
 from dda.faces.prepare import PreparedFace, SourceError, prepare
@@ -107,7 +107,7 @@ def test_an_outcome_holds_the_pair_and_its_row(amplify: Amplify, portraits: list
     change = np.abs(targets([outcome])[0] - face.source)
     assert row.measures["makeup_change"] == pytest.approx(change.mean() / 255) and change.max() > 20
     assert row.measures["mask_share"] == pytest.approx(face.regions.total.mean())
-    assert row.measures["background_error"] == 0
+    assert row.measures["background_pixels"] == 0
 
 
 def test_a_refused_source_says_why_and_has_no_pictures(amplify: Amplify) -> None:
@@ -237,6 +237,19 @@ def test_noise_is_that_of_seed_and_content(amplify: Amplify, tiny: CompactAmplif
     assert not torch.equal(watched.noise[0], watched.noise[1])
 
 
+def test_a_parser_without_memory_fails_its_pair_and_not_the_run(
+    amplify: Amplify, prepared: Callable[[str], list[PreparedFace | SourceError]]
+) -> None:
+    def prepare_some(path: str) -> list[PreparedFace | SourceError]:
+        if path == "hopper.jpg":
+            raise torch.OutOfMemoryError
+        return prepared(path)
+
+    rows = [outcome.row for outcome in amplify(PAIRS, prepare=prepare_some)]
+    assert [row.status for row in rows] == ["failed", "failed", "rejected", "ok", "rejected", "ok", "ok"]
+    assert (rows[0].stage, rows[0].reason) == ("parse", "the device had no memory left for the parser")
+
+
 def test_the_styles_of_a_face_share_its_noise_and_its_preparation(amplify: Amplify, tiny: CompactAmplifier) -> None:
     watched = _Watched(tiny)
     names = [one.name for one in STYLES]
@@ -276,17 +289,17 @@ def test_leakage_is_the_share_of_the_residual_outside_the_regions_of_the_style()
     masks = torch.zeros(1, 4, 4, 4)
     masks[:, REGIONS.index("skin"), :, 0] = 0.01
     masks[:, REGIONS.index("lips"), :, 1] = 1
-    assert leakage(makeup, masks, torch.ones(1, 4)).item() == pytest.approx(0.2)
+    assert raw_leakage(makeup, masks, torch.ones(1, 4)).item() == pytest.approx(0.2)
     without_lips = torch.tensor([[1.0, 0.0, 1.0, 1.0]])
-    assert leakage(makeup, masks, without_lips).item() == pytest.approx(0.4)
-    assert leakage(torch.zeros_like(makeup), masks, torch.ones(1, 4)).item() == 0
-    assert leakage(makeup, masks, torch.zeros(1, 4)).item() == 0
+    assert raw_leakage(makeup, masks, without_lips).item() == pytest.approx(0.4)
+    assert raw_leakage(torch.zeros_like(makeup), masks, torch.ones(1, 4)).item() == 0
+    assert raw_leakage(makeup, masks, torch.zeros(1, 4)).item() == 0
 
 
 def test_a_row_tells_the_leakage_of_its_pair(amplify: Amplify) -> None:
     lips_only = dict.fromkeys(REGIONS, 0.0) | {"lips": 1.0}
     (whole,), (lips,) = amplify(ONE), amplify(ONE, strength=strengths(**lips_only))
-    assert 0 < whole.row.measures["leakage"] < lips.row.measures["leakage"] < 1
+    assert 0 < whole.row.measures["raw_leakage"] < lips.row.measures["raw_leakage"] < 1
 
 
 # --- Composition ----------------------------------------------------------------------------------------
@@ -302,7 +315,7 @@ def test_where_no_mask_is_the_bytes_are_the_sources(
         changed = (targets([outcome])[0] != face.source).any(-1)
         assert background.mean() > 0.3 and not changed[background].any()
         assert changed[~background].mean() > 0.5
-        assert outcome.row.measures["background_error"] == 0
+        assert outcome.row.measures["background_pixels"] == 0
 
 
 @pytest.mark.parametrize("strength", [strengths(makeup=0), strengths(eyes=0, lips=0, skin=0, brows=0)])

@@ -95,7 +95,7 @@ def test_where_the_masks_are_zero_target_bytes_are_source_bytes(undisturbed: Pat
         background = face.regions.total == 0
         assert background.mean() > 0.2
         assert np.array_equal(source[background], target[background])
-        assert row.measures["background_error"] == 0
+        assert row.measures["background_pixels"] == 0
 
 
 def test_the_folder_holds_only_what_it_should(undisturbed: Path) -> None:
@@ -320,7 +320,22 @@ def test_a_dry_run_of_a_begun_run_knows_what_is_done_and_leaves_it_alone(
     run_here("run_amplify.py", *job, "dry_run=true", "num_pairs=25", f"paths.outputs={tmp_path}", "run_name=run")
     told = " ".join(capsys.readouterr().out.split())
     assert f"done {PAIRS} already" in told and f"to make {25 - PAIRS}" in told
+    assert f"to make {25 - PAIRS} {len(read_rows(copied))}: " in told  # the first that was not tried
     assert snapshot(copied) == before
+
+
+def test_more_pairs_than_there_are_is_told_before_and_after(
+    job: list[str], photos: Path, tmp_path: Path, run_here: RunHere, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "few").mkdir()
+    shutil.copy(photos / "hopper.jpg", tmp_path / "few")
+    few = [*job, f"dataset.root={tmp_path}/few", f"paths.outputs={tmp_path}", "run_name=few", "num_pairs=9"]
+    run_here("run_amplify.py", *few, "dry_run=true")
+    assert "5 wanted of 5 that the plan holds, fewer than num_pairs" in " ".join(capsys.readouterr().out.split())
+    run_here("run_amplify.py", *few)
+    assert "num_pairs=9: only 5 could be made" in capsys.readouterr().out
+    run_here("run_amplify.py", *few, "dry_run=true")
+    assert " ".join(capsys.readouterr().out.split()).endswith("to make 0")
 
 
 @pytest.mark.parametrize("experiment", [file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml")])

@@ -28,7 +28,7 @@ def test_the_papers_job_runs_whole_resumes_and_extends(paper: list[str], tmp_pat
     short, whole = (tmp_path / "amplify" / name for name in ("short", "whole"))
     rows = pq.read_table(whole / "manifest.parquet").to_pylist()
     assert len(rows) == 7 and max(Counter(row["style"] for row in rows).values()) == 2
-    assert {row["background_error"] for row in rows} == {0}
+    assert {row["background_pixels"] for row in rows} == {0}
     assert min(row["makeup_change"] for row in rows) > 0
     for row in rows:
         for side in ("source", "target"):

@@ -46,6 +46,8 @@ from tests.test_conf import load
         "dataset.align=both",
         "dataset.root=''",
         "logger.mode=maybe",
+        "style_set.name=../up",
+        "style_set.name=a/b",
         "style_set.styles.natural.strength.lips=-1",
         "style_set.styles.natural.strength.lips=nan",
     ],

@@ -35,7 +35,7 @@ def looks(tmp_path_factory: pytest.TempPathFactory, portraits: list[Any], parser
     root = tmp_path_factory.mktemp("looks") / "looks"
     for side in ("source", "target"):
         (root / side).mkdir(parents=True)
-    lines = ["source_file_name,target_file_name,style,leakage"]
+    lines = ["source_file_name,target_file_name,style,raw_leakage"]
     for number, picture in enumerate(variants([face.source for face in portraits])):
         (face,) = parser.detect(picture)[:1]
         masks = parser.regions(picture, face).masks
@@ -116,7 +116,7 @@ def test_a_folder_of_pairs_is_measured_and_told_in_files(
     assert "tone_gap_strength" in found["set_values"]
     assert found["verdicts"] and not told(folder, "bad")
     table = pq.read_table(folder / "pairs.parquet").to_pylist()
-    assert len(table) == 16 and {row["made_leakage"] for row in table} == {0.125}
+    assert len(table) == 16 and {row["made_raw_leakage"] for row in table} == {0.125}
     for name in ("samples_visualization.png", "best_worst.png", "plots/strength_by_region.png"):
         assert read_image(folder / name).std() > 10
     report = (folder / "report.html").read_text("utf-8")

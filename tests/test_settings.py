@@ -67,6 +67,18 @@ def test_a_setting_that_is_gone_is_a_difference(tmp_path: Path) -> None:
         claim(tmp_path, {key: value for key, value in BEGUN.items() if key != "seed"})
 
 
+def test_a_run_and_a_sweep_do_not_share_a_folder(tmp_path: Path) -> None:
+    """Either would hide the other from an evaluation."""
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "multirun.yaml").touch()
+    with pytest.raises(UserError, match="run_name=sweep: is a sweep; go on with it by -m"):
+        claim(tmp_path / "sweep", BEGUN)
+    claim(tmp_path / "sweep" / "0_natural", BEGUN)
+    claim(tmp_path / "run", BEGUN)
+    with pytest.raises(UserError, match="run_name=run: is a single run; give the sweep another run_name"):
+        claim(tmp_path / "run" / "0_natural", BEGUN)
+
+
 def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
     claim(tmp_path, {"styles": ["x" * 1000]})
     with pytest.raises(UserError) as caught:

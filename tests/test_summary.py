@@ -79,7 +79,7 @@ def test_the_two_ends_of_a_column_are_named_and_those_that_tell_nothing_apart_ar
 
 def test_what_the_amplifier_noted_is_a_column(suite: Suite) -> None:
     noted = make(0, "Red")
-    noted.pair.made = {"leakage": 0.25}
+    noted.pair.made = {"raw_leakage": 0.25}
     result = summary(suite, [noted, make(1)])
     assert result.overall["raw_leakage"].mean == 0.25 and result.overall["raw_leakage"].count == 1
     assert "raw_leakage" in result.columns and "raw_leakage" not in summary(suite, [make(0)]).columns

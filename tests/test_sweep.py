@@ -48,7 +48,7 @@ def test_a_sweep_ends_with_a_table_of_its_jobs(two_styles: tuple[Path, str]) -> 
         changes = [pair.measures["makeup_change"] for pair in job.made]
         assert len(changes) == 2
         assert float(row["makeup_change"]) == pytest.approx(sum(changes) / 2, rel=1e-5) != 0
-        assert float(row["background_error"]) == 0 < float(row["mask_share"]) < 1
+        assert float(row["background_pixels"]) == 0 < float(row["mask_share"]) < 1
         assert float(row["pairs_per_second"]) > 0
         assert job.folder.name in printed
     assert "sweep_summary.png" in printed and "sweep_summary.csv" in printed
@@ -148,7 +148,9 @@ def make_job(folder: Path, pairs: Sequence[tuple[str, str]]) -> Job:
     """A job that made pairs of (path, style); the target of each is its place, as a grey."""
     writer, rows = PairWriter(folder), []
     for place, (path, style) in enumerate(pairs):
-        rows.append(PairRow(place, 0, path, style, 0, "ok", "", "", pair_name(place, 0), "", {"background_error": 0.0}))
+        rows.append(
+            PairRow(place, 0, path, style, 0, "ok", "", "", pair_name(place, 0), "", {"background_pixels": 0.0})
+        )
         grey = np.full((8, 8, 3), place, np.uint8)
         writer.write(rows[-1].name, np.zeros_like(grey), grey)
     return Job(folder, {}, folder.name, "", rows, None)

@@ -107,7 +107,7 @@ def open_dataset(cfg: DatasetConfig) -> FaceDataset:
                 "https://github.com/NVlabs/ffhq-dataset and set dataset.root to its folder, "
                 "or use dataset=folder dataset.root=DIR or dataset=demo"
             )
-        return FaceDataset("ffhq", _folder(root), aligned=True)
+        return FaceDataset("ffhq", _folder(root), aligned=cfg.align == "none")
     if cfg.root is None:
         raise UserError("dataset.root is not set: dataset=folder needs dataset.root=DIR, a folder of pictures")
     root = Path(cfg.root).expanduser()
@@ -138,21 +138,26 @@ def _list_pictures(root: Path) -> list[str]:
         raise UserError(f"dataset.root: cannot list {error.filename}: {error.strerror}") from error
     links = {path for path, is_link in files if is_link and not _leads_inside(root, path)}
     if links:
-        _log.warning("%s: %d symbolic links that lead out of the folder or nowhere are left out", root, len(links))
+        _log.warning(
+            "%s: %d symbolic links that lead to a folder, out of this one or nowhere are left out", root, len(links)
+        )
     paths = [path for path, _ in files if path not in links]
     if not paths:
-        raise UserError(f"dataset.root: no pictures below {root}: looked for {' '.join(SUFFIXES)}")
+        aside = f"; passed over {len(links)} symbolic links to folders, out of it or nowhere" if links else ""
+        raise UserError(f"dataset.root: no pictures below {root}: looked for {' '.join(SUFFIXES)}{aside}")
     return sorted(paths, key=lambda path: path.split("/"))
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, bool]]:
-    """Yield (relative path, is a link) of each picture, passing over hidden entries and links to folders."""
+    """Yield (relative path, is a link) of each picture and each link to a folder, passing over hidden entries."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(folder / entry.name, f"{prefix}{entry.name}/")
+            elif entry.is_symlink() and os.path.isdir(entry.path):
+                yield prefix + entry.name, True
             elif entry.name.lower().endswith(SUFFIXES) and (entry.is_symlink() or entry.is_file()):
                 yield prefix + entry.name, entry.is_symlink()
 

@@ -17,7 +17,8 @@ COLUMN = Column(
     high=1,
     better="higher",
     about="How often a pair's style is guessed right from the colour change of its regions, by the five most alike "
-    "pairs of other people; by chance one over the number of styles. Styles that are apart are not yet good.",
+    "pairs of other people (a picture counts as a person); by chance one over the number of styles. Styles that are "
+    "apart are not yet good.",
 )
 
 

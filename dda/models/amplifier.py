@@ -129,7 +129,7 @@ def _open_stable_diffusion(model: Any, device: torch.device) -> Amplifier:
     applied = AppliedCheckpoint("plain base", "none: the plain base model, which has learned no makeup")
     if model.checkpoint is not None:
         applied = apply_checkpoint(model.checkpoint, base.unet)
-    _LOG.info("model.checkpoint: %s", applied.line)
+    _LOG.log(logging.WARNING if model.checkpoint is None else logging.INFO, "model.checkpoint: %s", applied.line)
     conditions = _open_conditions(model, base, applied)
     predicts_noise = base.scheduler.get("prediction_type", "epsilon") == "epsilon"
     if predicts_noise and (warning := noise_warning(base.unet, noise_levels(base.scheduler), conditions.bare())):

@@ -148,8 +148,9 @@ def sample_residual(
     sample = noise
     for timestep in scheduler.timesteps:
         prediction = model(sample, timestep, source, masks, style_ids)
-        sample = scheduler.step(prediction, timestep, sample).prev_sample
-    return sample / RESIDUAL_SCALE
+        step = scheduler.step(prediction, timestep, sample)
+        sample = step.prev_sample
+    return step.pred_original_sample / RESIDUAL_SCALE  # where strides do not divide 1000, the last ends short of t = 0
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def precision_error(
     """What an amplifier's precision does to R_m, against the same amplifier in another precision, fp32 as a rule.
 
     Args:
-        amplifier: the one to judge, an :class:`dda.amplification.Amplifier`.
+        amplifier: the one to judge, an :class:`dda.models.amplifier.Amplifier`.
         exact: the one to believe.
         source: (N, 3, H, W) in [0, 1].
         masks: (N, 4, H, W) in [0, 1].

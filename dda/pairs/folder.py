@@ -160,7 +160,8 @@ def _with_oracle(pairs: list[PairFiles], oracle: Path | None) -> list[PairFiles]
 
 
 def _with_truth(pair: PairFiles, truths: Mapping[str, list[Path]]) -> PairFiles:
-    files = truths.get(pair.name) or truths.get(_stem(pair.path) if pair.path else "") or []
+    names = dict.fromkeys([pair.name, _stem(pair.path)] if pair.path else [pair.name])
+    files = [file for name in names for file in truths.get(name, [])]  # of the pair's name and of its picture's
     reasons = [reason for reason in (pair.reason, _reason("oracle", files) if len(files) > 1 else "") if reason]
     return replace(pair, oracle=files[0] if files else None, reason="; ".join(reasons))
 

@@ -86,10 +86,18 @@ def test_links_out_of_the_folder_are_left_out_aloud(tmp_path: Path, caplog: pyte
     (root / "loop").symlink_to(root)
     with caplog.at_level(logging.WARNING):
         assert _open("folder", root).paths == ["inside.png", "real.png"]
-    assert "3 symbolic links" in caplog.text
+    assert "4 symbolic links" in caplog.text
 
     (tmp_path / "alias").symlink_to(root)
     assert _open("folder", tmp_path / "alias").paths == ["inside.png", "real.png"]
+
+
+def test_a_folder_of_nothing_but_links_to_folders_says_so(tmp_path: Path) -> None:
+    _picture(tmp_path / "elsewhere" / "a.png")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mounted").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"no pictures below .*photos: looked for .*; passed over 1 symbolic links"):
+        _ = _open("folder", tmp_path / "photos").paths
 
 
 def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,9 +142,9 @@ def test_a_bad_picture_is_found_out_when_it_is_loaded(tmp_path: Path) -> None:
 def test_ffhq_in_its_own_layout_and_flat(tmp_path: Path) -> None:
     for name in ("00000/00015.png", "00000/00002.png", "69000/69999.png", "LICENSE.txt"):
         _picture(tmp_path / name)
-    dataset = _open("ffhq", tmp_path)
+    dataset = _open("ffhq", tmp_path, "none")
     assert dataset.paths == ["00000/00002.png", "00000/00015.png", "69000/69999.png"]
-    assert dataset.aligned
+    assert dataset.aligned and not _open("ffhq", tmp_path, "ffhq").aligned  # its in-the-wild pictures
     _picture(tmp_path / "flat" / "00001.png")
     assert _open("ffhq", tmp_path / "flat").paths == ["00001.png"]
 

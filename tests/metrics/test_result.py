@@ -18,7 +18,7 @@ def result() -> Result:
     good = PairResult(
         "a/b", "ok", "", "Red", "f" * 64, "s/a/b.png", "t/a/b.png", "o/b.png",
         values={"ssim": 0.5, "psnr": 30.0}, baseline={"ssim": 1.0, "psnr": math.inf},
-        against_oracle={"psnr": math.nan}, untouched_against_oracle={"psnr": 20.0}, made={"leakage": 0.125},
+        against_oracle={"psnr": math.nan}, untouched_against_oracle={"psnr": 20.0}, made={"raw_leakage": 0.125},
         thumbnails={"source": b"jpeg"},
     )  # fmt: skip
     return Result(
@@ -66,7 +66,7 @@ def test_the_table_has_a_row_a_pair_and_a_column_a_number(result: Result) -> Non
     assert (good["ssim"], good["psnr"]) == (0.5, 30.0)
     assert (good["baseline_ssim"], good["baseline_psnr"]) == (1.0, math.inf)
     assert math.isnan(good["oracle_psnr"]) and good["untouched_oracle_psnr"] == 20.0
-    assert good["made_leakage"] == 0.125
+    assert good["made_raw_leakage"] == 0.125
     assert lost["name"] == "lost\\udce9" and lost["reason"] == "no target of this name" and lost["ssim"] is None
 
 

@@ -135,6 +135,14 @@ def test_two_steps_are_those_of_ddim(model: CompactResidualModel, crops: tuple[t
     assert torch.allclose(sample_residual(model, source, masks, ids, noise, 2), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("steps", [1, 3, 6, 7, 15, 600])
+def test_no_noise_is_left_whatever_the_number_of_steps(steps: int) -> None:
+    """Of a network that knows the residual, which 6, 7, 15 or 600 steps, that do not divide 1000, used to blur."""
+    truth, noise = torch.randn(2, 1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    sampled = sample_residual(lambda *_: truth, truth, truth, truth, noise, steps)  # type: ignore[arg-type]
+    assert torch.allclose(sampled, truth / RESIDUAL_SCALE, atol=1e-6)
+
+
 # --- The amplifier --------------------------------------------------------------------------------------
 
 

@@ -110,7 +110,7 @@ def test_a_run_tells_its_styles_and_measures(undisturbed: Path) -> None:
         assert (pair.style, pair.path, pair.reason) == (row["style"], row["path"], "")
         assert pair.source == undisturbed / row["source"]
         assert dict(pair.made)["makeup_change"] == row["makeup_change"]
-        assert "place" not in pair.made and "background_error" in pair.made
+        assert "place" not in pair.made and "background_pixels" in pair.made
     assert [pair.made for pair in find_pairs(undisturbed / "amplified_data")] == [pair.made for pair in pairs]
 
 
@@ -156,6 +156,16 @@ def test_the_oracle_is_found_by_the_pairs_name_or_by_the_name_of_its_source(save
     assert [pair.oracle for pair in plain] == [None, tmp_path / "plain/image_1.png"]
     with pytest.raises(UserError, match=r"oracle=.*none of its 1 pictures has the name of a pair, such as image_0"):
         find_run_pairs(root, save("stranger.png", root="strangers"))
+
+
+def test_a_pair_to_which_two_true_targets_answer_is_refused(save: Save, tmp_path: Path) -> None:
+    """A run on pictures that are called like pairs: image_0 was made from image_1."""
+    root = save("amplified_data/source/image_0.png", "amplified_data/target/image_0.png", root="run")
+    pq.write_table(pa.table({"name": ["image_0.png"], "path": ["image_1.png"]}), root / "manifest.parquet")
+    (pair,) = find_run_pairs(root, save("image_0.png", "image_1.png", root="truth"))
+    assert pair.reason == "several oracles of this name: image_0.png, image_1.png"
+    (pair,) = find_run_pairs(root, save("image_1.png", root="by picture"))
+    assert pair.oracle == tmp_path / "by picture/image_1.png" and not pair.reason
 
 
 def make_files(count: int) -> list[PairFiles]:

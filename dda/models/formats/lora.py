@@ -10,6 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 
+from dda.mistakes import UserError
 from dda.models.formats.applied import AppliedCheckpoint, Reading, check_fit, describe
 from dda.models.formats.file import CheckpointFile
 from dda.models.formats.lora_layer import LoRALayer, merge, pair_up, parse_key, spelling
@@ -102,7 +103,12 @@ def _scales(config: Mapping[str, Any]) -> Callable[[str, int], float]:
     """Scale of a module by its name and rank: alpha / r, or alpha / sqrt(r) under rank-stabilised LoRA; 1 without."""
     if not config:
         return lambda module, rank: 1.0
-    from peft.utils.other import get_pattern_key
+    try:
+        from peft.utils.other import get_pattern_key
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "model.checkpoint: a LoRA that peft wrote needs peft to be read; install it with pip install -e '.[sd15]'"
+        ) from error
 
     patterns: dict[str, float] = config.get("alpha_pattern") or {}
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from dda.config import Run
 from dda.device import pick_device
+from dda.faces.parser import parser_settings
 from dda.images import content_hash
 from dda.mistakes import UserError
 from dda.models.precision import pick_dtype
@@ -128,6 +129,7 @@ def _settings(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPai
         "model.prompt": prompt,
         "model.bare_prompt": bare_prompt,
         "model.strength": cfg.model.strength,
+        "parser": parser_settings(cfg.parser),
         **{f"train.{key}": cfg.train[key] for key in keys},
     }
 
