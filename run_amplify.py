@@ -10,10 +10,10 @@ from dda.faces.dataset import open_dataset
 @hydra.main(version_base="1.3", config_path="conf", config_name="amplify")
 @job
 def main(cfg: DictConfig) -> None:
-    dataset = open_dataset(cfg.dataset)
+    open_dataset(cfg.dataset)
     from dda import amplify  # takes seconds: --help and a mistyped key or path need not wait for it
 
-    amplify.main(cfg, dataset)
+    amplify.main(cfg)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from dda.config import Run, resolve_run
 from dda.device import pick_device
 from dda.engines.engine import Engine, open_engine
-from dda.faces.dataset import FaceDataset
+from dda.faces.dataset import FaceDataset, open_dataset
 from dda.faces.parser import parser_settings
 from dda.following import Follower
 from dda.launch import launch_processes
@@ -28,7 +28,7 @@ from dda.terminal import pairs_progress, say
 from dda.tracking import open_tracker
 
 
-def main(cfg: DictConfig, dataset: FaceDataset) -> None:
+def main(cfg: DictConfig) -> None:
     """Make the pairs of one run, or of one shard of it, that are still missing.
 
     Raises:
@@ -36,6 +36,7 @@ def main(cfg: DictConfig, dataset: FaceDataset) -> None:
             than ``failure_budget`` allows.
     """
     run = resolve_run(cfg, "amplify")
+    dataset = open_dataset(cfg.dataset)
     styles = resolve_styles(cfg.style_set, known_styles(cfg.model))
     plan = make_plan(dataset.paths, [style.name for style in styles], cfg.style_assignment, cfg.seed)
     shard = plan.shard(cfg.shard.index, cfg.shard.count, cfg.num_pairs)
