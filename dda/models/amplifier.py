@@ -81,7 +81,7 @@ def _pictured_styles(model: Any) -> list[str]:
 
 
 def pixel_settings(model: Any, device: torch.device) -> dict[str, Any]:
-    """Everything of ``cfg.model`` that decides pixels on a device; checkpoint and pictures by what is in them.
+    """Everything of ``cfg.model`` that decides pixels on a device; files and folders by what is in them.
 
     Raises:
         UserError: no checkpoint of this model's form, or a picture that cannot be read.
@@ -90,6 +90,9 @@ def pixel_settings(model: Any, device: torch.device) -> dict[str, Any]:
     assert isinstance(settings, dict)
     given = {str(key): value for key, value in settings.items() if key != "checkpoint" and value is not None}
     if model.name == "sd15":
+        from dda.models.pretrained import base_identity  # imports transformers, which takes seconds
+
+        given["pretrained"] = base_identity(model.pretrained)
         given["precision"] = str(pick_dtype(model.precision, device)).removeprefix("torch.")
         given["style_images"] = {
             style: content_hash(_read_picture(style, Path(path))) for style, path in model.style_images.items()

@@ -1,5 +1,6 @@
 """The base model: Stable Diffusion's components, from a folder, the Hugging Face cache or the hub."""
 
+import hashlib
 import logging
 import os
 from dataclasses import dataclass
@@ -52,6 +53,18 @@ class StableDiffusion:
     def downsampling(self) -> int:
         """Pixels to a side of a latent cell: 8."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+
+def base_identity(pretrained: str) -> str:
+    """What a base model is called on the hub; of a folder, the SHA-256 of its files, wherever it lies."""
+    if not os.path.isdir(pretrained):
+        return pretrained
+    total = hashlib.sha256()
+    for name in FILES:
+        if (file := Path(pretrained, name)).is_file():
+            with file.open("rb") as stream:
+                total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
 
 
 def load_stable_diffusion(pretrained: str) -> StableDiffusion:

@@ -1,4 +1,5 @@
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,18 @@ def test_the_compact_model_names_its_styles_and_a_text_model_takes_any(tiny_chec
 def test_pixels_depend_on_the_settings_and_on_what_the_checkpoint_holds(tiny_sd: Path, lora: Path) -> None:
     plain, more = pixel_settings(config(tiny_sd), CPU), pixel_settings(config(tiny_sd, steps=3), CPU)
     adapted = pixel_settings(config(tiny_sd, checkpoint=str(lora)), CPU)
+    assert len(plain["model"]["pretrained"]) == 64  # what the folder holds, wherever it lies
     assert plain["model"]["precision"] == "float32"  # what auto means here
     assert plain["model.checkpoint"] is None and len(adapted["model.checkpoint"]) == 64
     assert plain["model"] != more["model"] and plain["model"] == adapted["model"]
+
+
+def test_a_base_model_is_known_by_what_its_folder_holds(tiny_sd: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(tiny_sd, tmp_path / "moved")
+    before = pixel_settings(config(tiny_sd), CPU)
+    assert pixel_settings(config(moved), CPU) == before
+    weights = moved / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    assert pixel_settings(config(moved), CPU) != before
+    hub = pixel_settings(config(Path("somebody/base")), CPU)
+    assert hub["model"]["pretrained"] == "somebody/base"

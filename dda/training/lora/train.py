@@ -19,6 +19,7 @@ from dda.faces.parser import parser_settings
 from dda.images import content_hash
 from dda.mistakes import UserError
 from dda.models.precision import pick_dtype
+from dda.models.pretrained import base_identity
 from dda.models.stable_diffusion import Sampling
 from dda.models.text_conditions import BARE_PROMPT, PROMPT
 from dda.settings import claim
@@ -125,7 +126,7 @@ def _settings(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPai
         "data.root": f"{len(pairs)} pairs of {', '.join(styles)}",
         "the pictures": [content_hash(np.stack([pair.source, pair.target]))[:16] for pair in pairs],
         "seed": cfg.seed,
-        "model.pretrained": cfg.model.pretrained,
+        "model.pretrained": base_identity(cfg.model.pretrained),
         "model.prompt": prompt,
         "model.bare_prompt": bare_prompt,
         "model.strength": cfg.model.strength,
