@@ -80,6 +80,12 @@ class SweepSummary(Callback):
                 "dda: launch=slurm: this machine has no Slurm (no srun); start it on a node of the cluster, "
                 "or try it here with hydra/launcher=submitit_local"
             )
+        swept = _swept(config.hydra.overrides.task)
+        if beside := [key for key in swept if "shard.index" in swept and key not in ("shard.index", "style_set")]:
+            raise SystemExit(
+                f"dda: {beside[0]}: is swept together with shard.index, but all its values would share the shards' "
+                "folder; make one multirun for each value, with a run_name of its own"
+            )
         self.folder = Path(config.hydra.sweep.dir)
         SweepSummary._running = self
 
@@ -157,6 +163,12 @@ def read_jobs(sweep: Path) -> list[Job]:
         rows, problem, speed = _read_journals(folder)
         jobs.append(Job(folder, settings, "\n".join(lines) or folder.name, problem, rows, speed))
     return jobs
+
+
+def _swept(overrides: Sequence[str]) -> list[str]:
+    """The keys that a multirun gives several values."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [override.key_or_group for override in parsed if override.is_sweep_override()]
 
 
 def _job_folders(sweep: Path) -> list[Path]:

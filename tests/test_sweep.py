@@ -135,6 +135,13 @@ def test_shards_are_one_job(tiny_checkpoint: Path, run_here: RunHere, tmp_path: 
     assert read_jobs(tmp_path / "amplify" / "r")[0].problem == "1 of 2 shards not finished"
 
 
+def test_shards_are_swept_with_styles_alone(run_here: RunHere, tmp_path: Path) -> None:
+    both = ["-m", "shard.index=range(2)", "shard.count=2", "seed=0,1", "style_set=natural,red_lip"]
+    with pytest.raises(SystemExit, match=r"dda: seed: is swept together with shard\.index"):
+        run_here("run_amplify.py", *both, f"paths.outputs={tmp_path}", "run_name=r")
+    assert not list(tmp_path.rglob("*.png"))
+
+
 def test_a_folder_without_jobs_is_refused(two_styles: tuple[Path, str], tmp_path: Path) -> None:
     for folder in (two_styles[0] / "0_red_lip", tmp_path):
         with pytest.raises(UserError, match="no jobs here: give the folder of a sweep"):
