@@ -76,20 +76,19 @@ def behind_lips(colours: np.ndarray, lips: np.ndarray, inside: np.ndarray) -> np
     reddish = lips & (red > WHITE)
     if reddish.sum() < FEWEST:
         return between
-    light, paler = light - np.median(light[reddish]), np.median(red[reddish]) - red
-    throat = between * ramp(-light, *THROAT)
-    return np.maximum(throat, _find_teeth(colours, light, paler, lips, reddish, inside))
+    throat = between * ramp(np.median(light[reddish]) - light, *THROAT)
+    return np.maximum(throat, _find_teeth(colours, lips, reddish, inside))
 
 
-def _find_teeth(
-    colours: np.ndarray, light: np.ndarray, paler: np.ndarray, lips: np.ndarray, reddish: np.ndarray, inside: np.ndarray
-) -> np.ndarray:
-    """Teeth (h, w) in [0, 1], ``light`` and ``paler`` being by how much a pixel is lighter and less red than lips."""
-    least = max(PALER, PALER_SHARE * float(np.median((colours[1] + paler)[reddish])))
+def _find_teeth(colours: np.ndarray, lips: np.ndarray, reddish: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Teeth (h, w) in [0, 1]; none if what was found is hardly less red than the lips. ``reddish`` are surely lips."""
+    light, red, _ = colours
+    lip_light, lip_red = np.median(light[reddish]), np.median(red[reddish])
+    lighter, paler, least = light - lip_light, lip_red - red, max(PALER, PALER_SHARE * lip_red)
+    bright = lighter > -sum(DARKER) / 2
     nothing = np.zeros_like(light)
-    bright = light > -sum(DARKER) / 2
     core = (inside > CORE) & bright
-    if core.sum() < FEWEST:
+    if not core.any():
         return nothing
     tooth = core & (paler > max(least, np.quantile(paler[core], 0.95) / 2))
     lip = reddish & bright & (paler < least)
@@ -97,11 +96,12 @@ def _find_teeth(
         if min(tooth.sum(), lip.sum()) < FEWEST:
             return nothing
         logit = np.clip(log_ratio(colours, tooth, lip), -MOST, MOST) + inside / PLACE - DOUBT
-        teeth = expit(logit) * ramp(inside, -REACH[1], -REACH[0]) * ramp(light, -DARKER[1], -DARKER[0])
+        teeth = expit(logit) * ramp(inside, -REACH[1], -REACH[0]) * ramp(lighter, -DARKER[1], -DARKER[0])
         teeth = teeth * _parts(teeth > 0.4, inside > CORE)
         tooth, lip = bright & (teeth > 0.7), bright & lips & (teeth < 0.2)
-    found = teeth > 0.5
-    return teeth if found.any() and np.median(paler[found]) - np.median(paler[lip]) > least else nothing
+    if not tooth.any() or not lip.any() or np.median(red[lip]) - np.median(red[tooth]) < least:
+        return nothing
+    return teeth
 
 
 def _parts(found: np.ndarray, core: np.ndarray) -> np.ndarray:
