@@ -87,15 +87,13 @@ def _make_missing(
 
     Pairs that failed at an earlier start come first, and whatever took their place stays.
     """
-    lacking = _lacking(run, journal.rows)
-    tried = {row.place for row in journal.rows} - lacking
+    again, tried = _outstanding(run, shard, journal.rows)
     counts = Counter(row.status for row in journal.rows if row.place in tried)
     before = counts["ok"]
     follower.begin(counts)
     began = time.monotonic()
     with pairs_progress() as progress:
         task = progress.add_task("amplify", total=0)
-        again = [pair for pair in shard.pairs if pair.place in lacking] if lacking else []
         # Failed pairs leave the run short: the next round takes their replacements.
         while pairs := again or [pair for pair in shard.pairs if pair.place not in tried]:
             wanted = None if again or cfg.num_pairs is None else shard.quota - counts["ok"]
@@ -116,10 +114,12 @@ def _make_missing(
     return counts["ok"] - before
 
 
-def _lacking(run: Run, rows: Sequence[PairRow]) -> set[int]:
-    """Places tried before that another try may complete: one of their pairs failed, or its pictures are gone."""
+def _outstanding(run: Run, shard: ShardPlan, rows: Sequence[PairRow]) -> tuple[list[PlannedPair], set[int]]:
+    """The pairs that another try may complete (one failed, or its pictures are gone), and the places that need none."""
     gone = {row.place for row in rows if row.name and not pair_exists(run.folder, row.name)}
-    return gone | {row.place for row in rows if row.status == "failed"}
+    lacking = gone | {row.place for row in rows if row.status == "failed"}
+    again = [pair for pair in shard.pairs if pair.place in lacking] if lacking else []
+    return again, {row.place for row in rows} - lacking
 
 
 def _close(
@@ -175,7 +175,7 @@ def _print_plan(cfg: DictConfig, run: Run, dataset: FaceDataset, plan: Plan, sha
     else:
         rows = [*read_journal(journal_file(run.folder, cfg.shard.index, cfg.shard.count)).rows.values()]
     done = sum(row.status == "ok" for row in rows)
-    tried = {row.place for row in rows} - _lacking(run, rows)
+    _, tried = _outstanding(run, shard, rows)
     left: list[PlannedPair] = [pair for pair in shard.pairs if pair.place not in tried]
     to_make = len(left) if cfg.num_pairs is None else min(max(shard.quota - done, 0), len(left))
     short = cfg.num_pairs is not None and cfg.num_pairs > len(plan)

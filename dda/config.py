@@ -86,10 +86,9 @@ def _run_folder(outputs: str, task: str, run_name: str) -> str:
         if newest is None:
             raise UserError(f"run_name=latest: there is no run in {runs} yet; leave run_name out to start one")
         return str(newest)
-    if not _is_folder_name(run_name):
+    if not FOLDER_NAME.holds(run_name):
         raise UserError(
-            f"run_name={run_name}: must be the name of one folder (no slashes, no dot in front, "
-            f"at most 255 bytes); the folder it lies in is paths.outputs={outputs}"
+            f"run_name={run_name}: must be {FOLDER_NAME.allowed}; the folder it lies in is paths.outputs={outputs}"
         )
     return str(runs / run_name)
 
@@ -117,14 +116,9 @@ def _evaluation_name(outputs: str, run: str | None, pairs: str | None) -> str:
     return "_".join(folder.relative_to(runs).parts) if folder.is_relative_to(runs) else folder.name
 
 
-def _is_folder_name(name: str) -> bool:
-    return re.fullmatch(r"[^./\\\0][^/\\\0]*", name) is not None and len(name.encode()) <= 255
-
-
 def _job_folder(number: int, style_set: str, shard_count: int) -> str:
     """A job's folder in a sweep. Shards of one plan share theirs, so that one manifest comes of them."""
-    if not _is_folder_name(style_set):
-        raise UserError(f"style_set.name={style_set}: must be a folder's name (no slashes, no dot in front)")
+    _refuse("style_set.name", style_set, FOLDER_NAME)
     return style_set if shard_count > 1 else f"{number}_{style_set}"
 
 
@@ -154,6 +148,10 @@ def one_of(*choices: str) -> Limit:
 STRENGTH = Limit("a finite number, 0 or more", lambda value: math.isfinite(value) and value >= 0)
 FILE = Limit("a file that exists", lambda value: os.path.isfile(value))
 FOLDER = Limit("a folder that exists", lambda value: os.path.isdir(value))
+FOLDER_NAME = Limit(
+    "the name of one folder (no slashes, no dot in front, at most 255 bytes)",
+    lambda value: re.fullmatch(r"[^./\\\0][^/\\\0]*", value) is not None and len(value.encode()) <= 255,
+)
 
 # A null needs no check: the schema says where it is allowed. A key that a config does not have is skipped.
 LIMITS = {
@@ -186,7 +184,7 @@ LIMITS = {
     "model.conditioning": one_of("attention", "sum"),
     "model.precision": one_of("auto", "fp32", "bf16", "fp16"),
     "model.prompt": Limit("a text that holds {style}, which the style's name takes", lambda value: "{style}" in value),
-    "style_set.name": Limit("the name of a folder (no slashes, no dot in front)", _is_folder_name),
+    "style_set.name": FOLDER_NAME,
     "dataset.name": one_of("demo", "folder", "ffhq"),
     "dataset.root": Limit("the path of a folder", lambda value: value != ""),
     "dataset.align": one_of("ffhq", "none"),
@@ -265,7 +263,13 @@ def check(cfg: DictConfig) -> None:
 
 def _check_value(cfg: Any, key: str, limit: Limit) -> None:
     value = OmegaConf.select(cfg, key)
-    if value is not None and not limit.holds(value):
+    if value is not None:
+        _refuse(key, value, limit)
+
+
+def _refuse(key: str, value: Any, limit: Limit) -> None:
+    """Refuse a value outside its limit."""
+    if not limit.holds(value):
         raise UserError(f"{key}={value}: must be {limit.allowed}")
 
 

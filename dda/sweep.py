@@ -81,7 +81,8 @@ class SweepSummary(Callback):
                 "or try it here with hydra/launcher=submitit_local"
             )
         swept = _swept(config.hydra.overrides.task)
-        if beside := [key for key in swept if "shard.index" in swept and key not in ("shard.index", "style_set")]:
+        beside = [key for key in swept if key not in ("shard.index", "style_set")]
+        if "shard.index" in swept and beside:
             raise SystemExit(
                 f"dda: {beside[0]}: is swept together with shard.index, but all its values would share the shards' "
                 "folder; make one multirun for each value, with a run_name of its own"

@@ -57,8 +57,8 @@ def find_lips(image: np.ndarray, face: MeshFace) -> tuple[np.ndarray, np.ndarray
         face: in pixels of the picture.
 
     Returns:
-        Two fields (H, H) float32 in [0, 1]: lips and all that lies between them; and lips without teeth, tongue and
-        the dark of an open mouth.
+        Two fields (H, H) float32 in [0, 1]: lips and all that lies between them; and lips without teeth and the
+        dark of an open mouth.
     """
     size, unit = len(image), face.unit
     outer, inner = face.points[list(LIPS_OUTER)], face.points[list(LIPS_INNER)]
@@ -71,11 +71,12 @@ def find_lips(image: np.ndarray, face: MeshFace) -> tuple[np.ndarray, np.ndarray
     if not outline.any():  # the mouth is outside the picture
         return mouth, lips
     distance = _signed_distance(outline) / unit
-    inside = _signed_distance(soft_polygons([inner], size, 0.1)[at] > 0.5) / unit
     colours = ndimage.gaussian_filter(np.stack(log_colours(image[at])), (0, SMOOTH[0] * unit, SMOOTH[0] * unit))
     lip = (distance > SURE) & (colours[1] > WHITE)
     behind = np.zeros_like(distance)
-    if _gap(face) > OPEN:
+    opening = soft_polygons([inner], size, 0.1)[at] > 0.5
+    if _gap(face) > OPEN and opening.any():
+        inside = _signed_distance(opening) / unit
         lip &= inside < -BESIDE_TEETH
         behind = behind_lips(colours, distance > SURE, inside)
     likely = expit(_logit(colours, distance, lip, unit)) * ramp(distance, -REACH[1], -REACH[0])

@@ -1,6 +1,5 @@
 """The base model: Stable Diffusion's components, from a folder, the Hugging Face cache or the hub."""
 
-import hashlib
 import logging
 import os
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from dda.mistakes import UserError, first_line
+from dda.models.digest import digest_files
 
 FILES = (
     "unet/config.json",
@@ -59,12 +59,7 @@ def base_identity(pretrained: str) -> str:
     """What a base model is called on the hub; of a folder, the SHA-256 of its files, wherever it lies."""
     if not os.path.isdir(pretrained):
         return pretrained
-    total = hashlib.sha256()
-    for name in FILES:
-        if (file := Path(pretrained, name)).is_file():
-            with file.open("rb") as stream:
-                total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
+    return digest_files(file for name in FILES if (file := Path(pretrained, name)).is_file())
 
 
 def load_stable_diffusion(pretrained: str) -> StableDiffusion:

@@ -1,11 +1,11 @@
 """Which format a checkpoint of the Stable Diffusion DDA is, by what is in it; it is read, then written."""
 
-import hashlib
 from pathlib import Path
 
 from diffusers import UNet2DConditionModel
 
 from dda.mistakes import UserError
+from dda.models.digest import digest_files
 from dda.models.formats.applied import AppliedCheckpoint, Reading
 from dda.models.formats.file import CheckpointFile
 from dda.models.formats.lora import PEFT_CONFIG, find_lora, is_lora, read_lora
@@ -42,11 +42,7 @@ def digest(path: str | Path) -> str:
     Raises:
         UserError: it is of no known format.
     """
-    total = hashlib.sha256()
-    for file in _pixel_files(Path(path)):
-        with file.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
+    return digest_files(_pixel_files(Path(path)))
 
 
 def _read(path: Path, unet: UNet2DConditionModel) -> Reading:
