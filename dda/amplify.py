@@ -174,10 +174,10 @@ def _print_plan(cfg: DictConfig, run: Run, dataset: FaceDataset, plan: Plan, sha
         rows = read_rows(run.folder)
     else:
         rows = [*read_journal(journal_file(run.folder, cfg.shard.index, cfg.shard.count)).rows.values()]
-    done = sum(row.status == "ok" for row in rows)
-    _, tried = _outstanding(run, shard, rows)
+    again, tried = _outstanding(run, shard, rows)
+    done = sum(row.status == "ok" and row.place in tried for row in rows)
     left: list[PlannedPair] = [pair for pair in shard.pairs if pair.place not in tried]
-    to_make = len(left) if cfg.num_pairs is None else min(max(shard.quota - done, 0), len(left))
+    to_make = len(left) if cfg.num_pairs is None else min(max(shard.quota - done, len(again)), len(left))
     short = cfg.num_pairs is not None and cfg.num_pairs > len(plan)
     lines = [
         f"faces    {len(dataset)} pictures of dataset {dataset.name}",

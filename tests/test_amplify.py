@@ -324,6 +324,16 @@ def test_a_dry_run_of_a_begun_run_knows_what_is_done_and_leaves_it_alone(
     assert snapshot(copied) == before
 
 
+def test_a_dry_run_counts_pairs_whose_pictures_are_gone(
+    job: list[str], copied: Path, tmp_path: Path, run_here: RunHere, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = ok_rows(copied)[3]
+    (copied / "amplified_data" / "target" / gone.name).unlink()
+    run_here("run_amplify.py", *job, "dry_run=true", f"num_pairs={PAIRS}", f"paths.outputs={tmp_path}", "run_name=run")
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"done {PAIRS - 1} already" in told and f"to make 1 {gone.place}: {gone.path}, {gone.style}" in told
+
+
 def test_more_pairs_than_there_are_is_told_before_and_after(
     job: list[str], photos: Path, tmp_path: Path, run_here: RunHere, capsys: pytest.CaptureFixture[str]
 ) -> None:
