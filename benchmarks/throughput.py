@@ -47,7 +47,8 @@ def model_alone(batch_size: int, steps: int) -> float:
     """Pairs a second of the model's denoising steps, in a process that keeps its memory as a run does."""
     keep_freed_memory()
     model = CompactAmplifier(load_compact(None), steps, torch.device("cpu")).model
-    crops, masks = torch.rand(batch_size, 3, 256, 256), torch.rand(batch_size, 4, 256, 256) / 4
+    size = model.config.crop_size
+    crops, masks = torch.rand(batch_size, 3, size, size), torch.rand(batch_size, 4, size, size) / 4
     style_ids = torch.zeros(batch_size, 4, dtype=torch.long)
     times = []
     for _ in range(7):

@@ -12,7 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dda.config import check, last_written, register_configs
+from dda.config import STATE_NAME, check, last_written, register_configs
 from dda.memory import keep_freed_memory
 from dda.mistakes import UserError, explain, first_line
+from dda.pairs.writer import DATA_FOLDER
 from dda.sweep import FAILURE, SweepSummary
 
 DATA_PATHS = ("dataset.root", "data.root", "data.holdout", "run", "pairs", "oracle")
@@ -88,8 +89,8 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
         except Exception as error:
             if _in_sweep():
                 raise _failed(error) from error
-            if isinstance(error, UserError):  # Hydra would add a line of its own
-                raise SystemExit(f"dda: {error}") from None
+            if line := explain(error):  # Hydra would add a line of its own
+                raise SystemExit(f"dda: {line}") from None
             raise
         finally:
             _forget_idle_start()
@@ -125,11 +126,12 @@ def _failed(error: Exception) -> UserError:
 
 
 def _kept() -> list[str]:
-    """What to tell of a job that was stopped after it wrote something."""
+    """What to tell of a job that was stopped after it finished something that the next start need not do again."""
     if not HydraConfig.initialized():
         return []
     folder, _ = _start()
-    return [f"what was finished is in {os.path.relpath(folder)}"] if last_written(folder) else []
+    finished = any((folder / name).exists() for name in (DATA_FOLDER, STATE_NAME))
+    return [f"what was finished is in {os.path.relpath(folder)}"] if finished else []
 
 
 def _forget_idle_start() -> None:
@@ -142,9 +144,9 @@ def _forget_idle_start() -> None:
     if not record.is_file() or written >= record.stat().st_mtime_ns or only_trace:
         return
     shutil.rmtree(start)
-    for parent in (start.parent, folder):
-        if not any(parent.iterdir()):
-            parent.rmdir()
+    with suppress(OSError):  # not empty: another start's record, or its pairs
+        start.parent.rmdir()
+        folder.rmdir()
 
 
 def _check_flags(arguments: Sequence[str]) -> None:

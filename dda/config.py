@@ -32,6 +32,9 @@ def register_configs() -> None:
 
 # --- The run folder ---------------------------------------------------------------------------------------
 
+STATE_NAME = "state.pt"
+"""In the folder of a training: what it goes on from."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -113,6 +116,8 @@ def _evaluation_name(outputs: str, run: str | None, pairs: str | None) -> str:
     """An evaluation is called after what it measures; a job of a multirun, RUN_JOB."""
     folder = _pairs_folder(outputs, run, pairs).resolve()
     runs = Path(outputs, "amplify").resolve()
+    if folder == runs:
+        raise UserError(f"run={run}: is the folder of all runs; give one of those in it, or run=latest")
     return "_".join(folder.relative_to(runs).parts) if folder.is_relative_to(runs) else folder.name
 
 
@@ -210,6 +215,7 @@ LIMITS = {
     "pairs": FOLDER,
     "oracle": FOLDER,
     "num_samples": at_least(1),
+    "metrics": Limit("null for all, or a list of at least one, such as [ssim,strength]", lambda value: len(value) > 0),
     "data.root": FOLDER,
     "data.holdout": FOLDER,
     "train.updates": at_least(1),

@@ -315,12 +315,19 @@ def test_ctrl_c_leaves_one_line(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_tells_where_finished_work_is(tmp_path: Path) -> None:
-    write = "    (run.folder / 'journal-0of1.jsonl').touch()\n"
+    write = "    (run.folder / 'amplified_data').mkdir()\n    (run.folder / 'journal-0of1.jsonl').touch()\n"
     ended = start_changed(write + CTRL_C, "-m", "seed=0,1", "run_name=r", cwd=tmp_path)
     folder = Path("outputs/amplify/r")
     told = f"dda: stopped by ctrl-C; what was finished is in {folder / '0_all'}\n"
     assert (ended.returncode, ended.stderr) == (130, told)
     assert not (tmp_path / folder / "1_all").exists()
+
+
+def test_ctrl_c_does_not_speak_of_finished_work_where_there_is_none(tmp_path: Path) -> None:
+    """A run that was begun and stopped before its first pair."""
+    write = "    (run.folder / 'journal-0of1.jsonl').touch()\n"
+    ended = start_changed(write + CTRL_C, "run_name=r", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (130, "dda: stopped by ctrl-C\n")
 
 
 def test_help_names_the_groups(tmp_path: Path) -> None:

@@ -8,17 +8,25 @@ import math
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from torch.nn import functional as F
 
 ALIGNED_SIZE = 512
 """Side of an aligned picture, and of every source and target, in pixels."""
 
-CROP_SIZE = 256
+CROP_SIZE = 288
 """Side of the canonical crop that the compact model sees, in pixels."""
 
-CANONICAL_POINTS = np.array([[0.33, 0.36], [0.67, 0.36], [0.50, 0.74]])
-"""Where the canonical crop puts the two eye centres and the mouth centre, as fractions of its side."""
+CANONICAL_POINTS = ((0.35, 0.405), (0.65, 0.405), (0.50, 0.74))
+"""Where the canonical crop puts the two eye centres and the mouth centre, as fractions of its side: the masks of a face
+that looks ahead fit in, from the hairline to the chin."""
+
+
+BLUR = 0.02
+"""How much the mirrored part of a crop is blurred, and over which length that begins, as a share of the crop's side."""
+
+FADE = 0.3
+"""Over which length beyond a picture's edge its mirror image fades to the crop's median colour, likewise."""
 
 
 def fit_similarity(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
@@ -49,11 +57,6 @@ def ffhq_matrix(eye_0: np.ndarray, eye_1: np.ndarray, mouth_0: np.ndarray, mouth
     return np.concatenate([linear, (centre - x - y)[:, None]], axis=1)
 
 
-def canonical_matrix(eye_0: np.ndarray, eye_1: np.ndarray, mouth: np.ndarray) -> np.ndarray:
-    """Canonical crop to picture, from the two eye centres and the mouth centre (2,) in picture pixels."""
-    return fit_similarity(CANONICAL_POINTS * CROP_SIZE, np.stack([eye_0, eye_1, mouth]))
-
-
 def invert(matrix: np.ndarray) -> np.ndarray:
     """The 2x3 matrix of the opposite direction."""
     return np.linalg.inv(np.concatenate([matrix, [[0, 0, 1]]]))[:2]
@@ -67,7 +70,7 @@ def scale_of(matrix: np.ndarray) -> float:
 def resample(image: np.ndarray, matrix: np.ndarray, size: int, reflect: bool = False) -> np.ndarray:
     """Cut a square of ``size`` pixels out of ``image`` (uint8 HWC), filtered where it shrinks.
 
-    Outside the picture lies black or, with ``reflect``, the picture's mirror image (as in FFHQ).
+    Outside the picture lies black or, with ``reflect``, its mirror image, blurred and fading out (as in FFHQ).
     """
     corners = matrix @ np.array([[0, size, 0, size], [0, 0, size, size], [1, 1, 1, 1]])
     margin = 2 * scale_of(matrix) + 2
@@ -83,6 +86,9 @@ def resample(image: np.ndarray, matrix: np.ndarray, size: int, reflect: bool = F
         return np.zeros((size, size, 3), np.uint8)
     else:
         window = image[y0:y1, x0:x1]
+    beyond = (
+        _beyond(matrix, size, (width, height)) if reflect and (low < 0).any() | (high > [width, height]).any() else None
+    )
     matrix = matrix.copy()
     matrix[:, 2] -= [x0, y0]
     picture = Image.fromarray(np.ascontiguousarray(window))
@@ -91,9 +97,25 @@ def resample(image: np.ndarray, matrix: np.ndarray, size: int, reflect: bool = F
         small = [max(1, round(edge / scale_of(matrix))) for edge in picture.size]
         matrix /= np.array([[picture.width / small[0]], [picture.height / small[1]]])
         picture = picture.resize(small, Image.Resampling.HAMMING, reducing_gap=2.0)
-    return np.asarray(
-        picture.transform((size, size), Image.Transform.AFFINE, matrix.flatten().tolist(), Image.Resampling.BICUBIC)
-    )
+    cut = picture.transform((size, size), Image.Transform.AFFINE, matrix.flatten().tolist(), Image.Resampling.BICUBIC)
+    return np.asarray(cut) if beyond is None else _faded(cut, beyond)
+
+
+def _beyond(matrix: np.ndarray, size: int, edges: tuple[int, int]) -> np.ndarray:
+    """How far outside a picture of ``edges`` (width, height) each pixel of its crop lies, (S, S) in crop sides."""
+    y, x = np.mgrid[:size, :size] + 0.5
+    at = np.einsum("ij,jhw->ihw", matrix, np.stack([x, y, np.ones_like(x)]))
+    outside = np.maximum(-at, at - np.reshape(edges, (2, 1, 1))).max(0)
+    return outside.clip(min=0) / (scale_of(matrix) * size)
+
+
+def _faded(picture: Image.Image, beyond: np.ndarray) -> np.ndarray:
+    """The crop (S, S, 3) with its mirrored part, ``beyond`` > 0, blurred and fading out, so it shows no second face."""
+    sharp = np.asarray(picture, np.float32)
+    blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(BLUR * picture.width)), np.float32)
+    mirrored = sharp + (beyond / BLUR).clip(max=1)[..., None] * (blurred - sharp)
+    faded = mirrored + (beyond / FADE).clip(max=1)[..., None] * (np.median(sharp, (0, 1)) - mirrored)
+    return np.where(beyond[..., None] > 0, faded.round(), sharp).astype(np.uint8)
 
 
 def _reflected(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

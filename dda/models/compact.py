@@ -10,7 +10,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional as F
 
-from dda.faces.align import canonical_matrix, invert, warp, warp_down
+from dda.faces.align import CANONICAL_POINTS, CROP_SIZE, fit_similarity, invert, warp, warp_down
 from dda.faces.face import Face
 from dda.models.fgmm import FineGrainedMakeupModule
 from dda.models.rdm import Residuals
@@ -18,6 +18,9 @@ from dda.styles import REGIONS, Style
 
 RESIDUAL_SCALE = 2.0
 """The diffused sample is the residual times this, to bring its spread nearer to the noise's."""
+
+FADE = 0.06
+"""Width of the border in which a residual fades, as a share of the crop's side."""
 
 ALPHA_REF = 0.5
 """Initial value of alpha, the residual weight: k_r is relative to it."""
@@ -53,6 +56,7 @@ class CompactResidualModel(ModelMixin, ConfigMixin):
     Args:
         styles: names of the styles, in the order of their conditions.
         crop_size: side of the canonical crop in pixels.
+        crop_points: where in it the two eye centres and the mouth centre lie, as fractions of its side.
         patch: side of a patch in pixels.
         channels: width of the U-Net's levels, finest first.
         style_dim: length of a style's condition vector in each region.
@@ -64,7 +68,8 @@ class CompactResidualModel(ModelMixin, ConfigMixin):
     def __init__(
         self,
         styles: tuple[str, ...] = (),
-        crop_size: int = 256,
+        crop_size: int = CROP_SIZE,
+        crop_points: tuple[tuple[float, float], ...] = CANONICAL_POINTS,
         patch: int = 4,
         channels: tuple[int, ...] = (48, 64, 96, 128),
         style_dim: int = 16,
@@ -201,12 +206,13 @@ class CompactAmplifier:
             faces: N faces in pixels of their pictures.
             noise: (N, *noise_shape).
         """
-        matrices = [crop_matrix(face) for face in faces]
+        size = self.model.config.crop_size
+        points = np.array(self.model.config.crop_points) * size
+        matrices = [crop_matrix(face, points) for face in faces]
         to_picture = torch.from_numpy(np.stack(matrices))
         to_crop = torch.from_numpy(np.stack([invert(matrix) for matrix in matrices]))
-        size = self.model.config.crop_size
-        source_crop, mask_crop = warp_down(source, to_picture, size), warp(masks, to_picture, size)
-        return CanonicalFaces(source_crop, mask_crop, noise, to_crop, source.shape[-1])
+        crops = warp_down(torch.cat([source, masks], 1), to_picture, size)
+        return CanonicalFaces(crops[:, :3], crops[:, 3:], noise, to_crop, source.shape[-1])
 
     def residuals(self, shared: CanonicalFaces, members: Sequence[int], styles: Sequence[Style]) -> Residuals:
         """R_m (M, 3, H, H) of M of the shared faces, one style each, carried back to its place in the picture."""
@@ -215,9 +221,17 @@ class CompactAmplifier:
         style_ids = torch.tensor(ids, device=self.device)
         source, masks, noise = (tensor[chosen] for tensor in (shared.source, shared.masks, shared.noise))
         residual = sample_residual(self.model, source, masks, style_ids, noise, self.steps)
+        residual = residual * fade(residual.shape[-1]).to(residual)
         return Residuals(warp(residual, shared.to_crop[chosen], shared.size))
 
 
-def crop_matrix(face: Face) -> np.ndarray:
-    """Canonical crop to picture, for one face."""
-    return canonical_matrix(*face.eyes, np.mean(face.mouth_corners, axis=0))
+def crop_matrix(face: Face, points: np.ndarray) -> np.ndarray:
+    """Crop to picture: the similarity that has the eye centres and the mouth centre of a face at ``points`` (3, 2)."""
+    return fit_similarity(points, np.stack([*face.eyes, np.mean(face.mouth_corners, axis=0)]))
+
+
+def fade(size: int) -> torch.Tensor:
+    """Window (S, S) in [0, 1] that lets a residual end softly where the crop of a turned face cuts through it."""
+    border = (torch.arange(size) + 0.5).minimum(size - 0.5 - torch.arange(size)) / (FADE * size)
+    ramp = torch.sin(border.clamp(max=1) * torch.pi / 2).square()
+    return ramp[:, None] * ramp

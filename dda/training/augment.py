@@ -16,6 +16,9 @@ from dda.training.seed_pairs import MARGIN, PADDED_SIZE, SeedPair
 BEYOND = 0.2
 """How far a morph's shape may lie beyond either face, as a share of their difference."""
 
+GREY = 0.06
+"""Share of the pairs that lose their colour: a photo without any is made up without any."""
+
 SHIFT = 14 / 256
 """How far a picture is shifted at most, as a share of its side."""
 
@@ -91,7 +94,7 @@ def augmented_batch(
     """
     stacks = torch.stack([torch.cat([pair.source, pair.target, pair.masks]) for pair in pairs]).float() / 255
     crops = warp(stacks, random_similarities(len(pairs), CROP_SIZE, MARGIN, generator), CROP_SIZE)
-    light = random_light(len(pairs), generator)
+    light = random_light(len(pairs), generator, grey=GREY)
     source, target = relight(crops[:, :3], light), relight(crops[:, 3:6], light)
     styles = torch.tensor([pair.style for pair in pairs])
     crops = collage(torch.cat([source, target, crops[:, 6:]], 1), _partners(styles, laid), generator)
@@ -140,19 +143,29 @@ def random_similarities(count: int, size: int, margin: int, generator: torch.Gen
     return torch.cat([linear, offset[..., None]], -1)
 
 
-def random_light(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """For :func:`relight`: gamma, gain a channel and saturation (each broadcasting to (N, 3, 1, 1))."""
+def random_light(
+    count: int, generator: torch.Generator, grey: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """For :func:`relight`: gamma, gain a channel and saturation (each broadcasting to (N, 3, 1, 1)).
+
+    A share ``grey`` of the pictures loses its colour.
+    """
     gamma = torch.exp(_uniform(-0.45, 0.45, (count, 1, 1, 1), generator))
     gain = torch.exp(
         _uniform(-0.15, 0.15, (count, 1, 1, 1), generator) + _uniform(-0.08, 0.08, (count, 3, 1, 1), generator)
     )
     saturation = _uniform(0.75, 1.25, (count, 1, 1, 1), generator)
+    if grey:
+        saturation *= torch.rand(saturation.shape, generator=generator) >= grey
     return gamma, gain, saturation
 
 
 def relight(image: torch.Tensor, light: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """The picture (N, 3, H, W) under another light: clip(saturate(gain * x^gamma))."""
+    """The picture (N, 3, H, W) under another light: clip(gain * saturate(x^gamma)).
+
+    The light's colour comes last, so that a picture without colour may have a cast.
+    """
     gamma, gain, saturation = light
-    lit = gain * image.clamp(min=1e-4) ** gamma
+    lit = image.clamp(min=1e-4) ** gamma
     grey = lit.mean(1, keepdim=True)
-    return (grey + saturation * (lit - grey)).clamp(0, 1)
+    return (gain * (grey + saturation * (lit - grey))).clamp(0, 1)

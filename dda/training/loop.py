@@ -1,5 +1,6 @@
 """The loop of a training: its updates and, between them, figures, pictures and points to resume from."""
 
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from dda.mistakes import UserError
 from dda.terminal import say
 from dda.tracking import Tracker
 from dda.training.card import short
@@ -34,18 +36,26 @@ def run_updates(
         update: makes one update and returns its loss.
         look: measures and shows the averaged model.
         save: writes a point to resume from.
+
+    Raises:
+        UserError: the training diverged. (Float16, whose gradients are scaled, passes over such an update.)
     """
     with _progress(console) as progress:
         task = progress.add_task("train", total=train.updates, completed=state.update, loss="")
         while state.update < train.updates:
             loss = update()
+            if state.scaler is None and not math.isfinite(loss):
+                raise UserError(
+                    f"train.learning_rate={train.learning_rate:g}: the loss is not finite after {state.update} "
+                    "updates; take a lower rate, and another run_name"
+                )
             progress.update(task, advance=1, loss=f"loss {loss:.4f}")
             if state.update % train.log_every == 0:
                 rate = float(state.schedule.get_last_lr()[0])
                 tracker.log({"loss": loss, "learning_rate": rate}, step=state.update)
             if state.update % train.grid_every == 0:
                 look()
-            if state.update % train.checkpoint_every == 0:
+            if state.update % train.checkpoint_every == 0 or state.update == train.updates:
                 save()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dda.faces.align import ALIGNED_SIZE, CROP_SIZE, invert, resample, warp_down
+from dda.faces.align import ALIGNED_SIZE, CANONICAL_POINTS, CROP_SIZE, invert, resample, warp_down
 from dda.faces.dataset import SUFFIXES
 from dda.faces.face import Face
 from dda.faces.mesh import MeshFace
@@ -160,7 +160,7 @@ def load_pairs(root: Path, parser: FaceParser, key: str = "data.root") -> tuple[
 def cut_pair(pair: AlignedPair) -> SeedPair:
     """The padded canonical crop of an aligned pair, whose face has a mesh."""
     face: MeshFace = pair.regions.face
-    matrix = crop_matrix(face)
+    matrix = crop_matrix(face, np.array(CANONICAL_POINTS) * CROP_SIZE)
     matrix[:, 2] -= matrix[:, :2].sum(1) * MARGIN
     stack = torch.cat([to_tensor(pair.source), to_tensor(pair.target), torch.from_numpy(pair.regions.masks)])[None]
     cut = warp_down(stack, torch.from_numpy(matrix)[None], PADDED_SIZE)[0]

@@ -13,8 +13,9 @@ import torch
 from omegaconf import DictConfig
 from rich.progress import track
 
-from dda.config import Run, resolve_run
+from dda.config import STATE_NAME, Run, resolve_run
 from dda.device import pick_device
+from dda.faces.align import CANONICAL_POINTS, CROP_SIZE
 from dda.faces.parser import FaceParser, open_parser
 from dda.images import content_hash
 from dda.mistakes import UserError
@@ -83,7 +84,7 @@ def train_compact(
     model = _first_model(cfg.train.init, styles).to(pick_device(cfg.device), memory_format=torch.channels_last)
     state = TrainingState.start(model, cfg.train.updates, cfg.train.learning_rate, cfg.train.ema, cfg.seed)
     claim(run.folder, _settings(cfg, styles, pairs))
-    state_file = run.folder / "state.pt"
+    state_file = run.folder / STATE_NAME
     if state_file.exists():
         state.load(state_file)
     tell_start(CONSOLE, len(pairs), len(styles), state.update, cfg.train.init)
@@ -124,7 +125,8 @@ def _first_model(init: str, styles: Sequence[str]) -> CompactResidualModel:
     if init == "scratch":
         return CompactResidualModel(styles=tuple(styles))
     trained = load_compact(None if init == "shipped" else init)
-    model = CompactResidualModel(**{**trained.config, "styles": tuple(styles)})
+    crop = {"crop_size": CROP_SIZE, "crop_points": CANONICAL_POINTS}  # as seed pairs are cut
+    model = CompactResidualModel(**{**trained.config, "styles": tuple(styles), **crop})
     weights = trained.state_dict()
     known = list(trained.config.styles)
     conditions = weights["fgmm.styles"]
@@ -137,13 +139,15 @@ def _first_model(init: str, styles: Sequence[str]) -> CompactResidualModel:
 
 def _settings(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPair]) -> dict[str, object]:
     """What decides the weights that come of a training."""
-    keys = ("updates", "batch_size", "learning_rate", "ema", "precision", "morphs", "level", "collage")
+    keys = ("updates", "batch_size", "learning_rate", "ema", "morphs", "level", "collage")
     init = cfg.train.init
+    bf16 = _in_bf16(cfg.train.precision, pick_device(cfg.device))
     return {
         "data.root": f"{len(pairs)} pairs of {', '.join(styles)}",
         "the pictures": [content_hash(np.stack([pair.source, pair.target]))[:16] for pair in pairs],
         "seed": cfg.seed,
         "train.init": init if init == "scratch" else checkpoint_digest(None if init == "shipped" else init),
+        "train.precision": "bf16" if bf16 else "fp32",
         **{f"train.{key}": cfg.train[key] for key in keys},
     }
 

@@ -172,12 +172,30 @@ def test_the_light_that_is_there_changes_nothing(picture: torch.Tensor) -> None:
 
 def test_light_is_gain_times_a_power_and_saturation(picture: torch.Tensor) -> None:
     lit = relight(picture, light(gamma=1.2, gain=0.9, saturation=0.8))
-    expected = 0.9 * picture**1.2
+    expected = picture**1.2
     grey = expected.mean(1, keepdim=True)
-    assert torch.allclose(lit, grey + 0.8 * (expected - grey), atol=1e-6)
+    assert torch.allclose(lit, 0.9 * (grey + 0.8 * (expected - grey)), atol=1e-6)
     assert torch.allclose(
         relight(picture, light(saturation=0)), picture.mean(1, keepdim=True).expand(-1, 3, -1, -1), atol=1e-6
     )
+
+
+def test_a_few_pictures_lose_their_colour(pairs: list[SeedPair]) -> None:
+    source, target, masks, _ = augmented_batch([pairs[0]] * 120, generator())
+    colour = source.amax(1) - source.amin(1) - 0.2 * source.mean(1)  # beyond a cast of the light
+    grey = (colour < 0.02).flatten(1).all(1)
+    assert 1 <= int(grey.sum()) <= 20
+    painted_lips = (source - target).abs().sum(1)[grey][masks[grey, 1] > 0.7]
+    assert float(painted_lips.mean()) > 0.05  # made up all the same
+    change = (target - source)[grey].permute(0, 2, 3, 1)[masks[grey, 1] > 0.7]
+    assert float((change.amax(1) - change.amin(1)).mean()) < 0.25 * float(change.abs().amax(1).mean())  # without colour
+
+
+def test_a_cast_is_laid_over_what_has_no_colour(picture: torch.Tensor) -> None:
+    gain = torch.tensor([1.1, 1.0, 0.9]).reshape(1, 3, 1, 1)
+    gamma, _, saturation = light(saturation=0)
+    lit = relight(picture, (gamma, gain, saturation))
+    assert torch.allclose(lit, gain * picture.mean(1, keepdim=True), atol=1e-6)
 
 
 def test_too_much_light_is_white(picture: torch.Tensor) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dda.faces.align import CROP_SIZE
+from dda.faces.align import CANONICAL_POINTS, CROP_SIZE
 from dda.faces.parser import MeshParser
 from dda.faces.prepare import PreparedFace
 from dda.images import read_image
@@ -145,7 +145,7 @@ def test_the_crop_holds_the_face_in_its_canonical_place(loaded: list[AlignedPair
     assert pair.masks.shape == (4, PADDED_SIZE, PADDED_SIZE) and pair.points.shape == (468, 2)
     assert {pair.source.dtype, pair.target.dtype, pair.masks.dtype} == {torch.uint8}
     mouth = (pair.points[61] + pair.points[291]) / 2
-    assert np.abs(mouth - (MARGIN + CROP_SIZE * np.array([0.5, 0.74]))).max() < 12
+    assert np.abs(mouth - (MARGIN + CROP_SIZE * np.array(CANONICAL_POINTS[2]))).max() < 12
     assert pair.masks.sum(0, dtype=torch.int32).max() <= 255 + 2  # four roundings
 
 
@@ -165,7 +165,9 @@ def test_training_sees_what_amplification_sees(loaded: list[AlignedPair], portra
     from dda.models.compact import crop_matrix
 
     pair = loaded[0]
-    matrix = torch.from_numpy(crop_matrix(pair.regions.face))[None]
-    expected = warp_down(to_tensor(pair.source)[None], matrix, CROP_SIZE)[0] * 255
+    matrix = torch.from_numpy(crop_matrix(pair.regions.face, np.array(CANONICAL_POINTS) * CROP_SIZE))[None]
     middle = slice(MARGIN, MARGIN + CROP_SIZE)
-    assert float((cut_pair(pair).source[:, middle, middle] - expected).abs().max()) <= 0.51
+    cut = cut_pair(pair)
+    for part, whole in ((cut.source, to_tensor(pair.source)), (cut.masks, torch.from_numpy(pair.regions.masks))):
+        expected = warp_down(whole[None], matrix, CROP_SIZE)[0] * 255
+        assert float((part[:, middle, middle] - expected).abs().max()) <= 0.51

@@ -160,11 +160,17 @@ def test_a_killed_training_goes_on_to_the_same_weights(
 
 
 def test_a_finished_training_started_again_keeps_its_weights(
-    task: list[str], trained: Path, tmp_path: Path, run_here: RunHere
+    task: list[str], trained: Path, tmp_path: Path, run_here: RunHere, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "train" / "run"))
     run_here("run_train.py", *task, f"paths.outputs={tmp_path}", "run_name=latest")
     assert weights(run) == weights(trained)
+    assert f"going on after update {UPDATES}" in capsys.readouterr().out
+
+
+def test_the_last_update_is_a_point_to_resume_from(task: list[str], tmp_path: Path, run_here: RunHere) -> None:
+    run_here("run_train.py", *task, "train.updates=4", f"paths.outputs={tmp_path}", "run_name=run")
+    assert torch.load(tmp_path / "train" / "run" / "state.pt", weights_only=True)["update"] == 4
 
 
 def test_another_seed_is_another_training(task: list[str], trained: Path, tmp_path: Path, run_here: RunHere) -> None:
@@ -178,6 +184,7 @@ def test_another_seed_is_another_training(task: list[str], trained: Path, tmp_pa
         ("seed=1", "seed: is 1 now"),
         ("train.updates=30", "train.updates"),
         ("train.batch_size=3", "train.batch_size"),
+        ("train.precision=bf16", 'train.precision: is "bf16" now'),
         ("train.init=scratch", "train.init"),
         ("data.root={tmp}/one", "data.root"),
     ],
@@ -195,6 +202,18 @@ def test_a_resume_with_other_settings_is_refused_and_leaves_the_folder_as_it_was
         run_here("run_train.py", *task, change.format(tmp=tmp_path), f"paths.outputs={tmp_path}", "run_name=run")
     assert "was begun with" in refused(caught)
     assert snapshot(run) == before
+
+
+def test_a_training_that_diverges_says_so_and_leaves_no_checkpoint(
+    task: list[str], tmp_path: Path, run_here: RunHere
+) -> None:
+    rate = ["train.learning_rate=1e30", "train.checkpoint_every=1000", f"paths.outputs={tmp_path}", "run_name=run"]
+    with pytest.raises(
+        SystemExit, match=r"train.learning_rate=1e\+30: the loss is not finite after \d+ updates"
+    ) as caught:
+        run_here("run_train.py", *task, *rate)
+    refused(caught)
+    assert not (tmp_path / "train" / "run" / "checkpoint").exists()
 
 
 # --- Held-out pairs -------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """LoRA training of Stable Diffusion: `run_train.py model=sd15`, on one device or (`accelerate launch`) on several."""
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,12 +14,12 @@ from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig
 from rich.console import Console
 
-from dda.config import Run
+from dda.config import STATE_NAME, Run
 from dda.device import pick_device
 from dda.faces.parser import parser_settings
 from dda.images import content_hash
 from dda.mistakes import UserError
-from dda.models.precision import pick_dtype
+from dda.models.precision import dtype_name, pick_dtype
 from dda.models.pretrained import base_identity
 from dda.models.stable_diffusion import Sampling
 from dda.models.text_conditions import BARE_PROMPT, PROMPT
@@ -61,9 +62,9 @@ def train_lora(cfg: DictConfig, run: Run, styles: list[str], pairs: list[Aligned
     unet, state.optimizer = accelerator.prepare(base.unet, state.optimizer)
     state.scaler = accelerator.scaler
     if leads:
-        claim(folder, _settings(cfg, styles, pairs))
+        claim(folder, _settings(cfg, styles, pairs, accelerator.device))
     accelerator.wait_for_everyone()
-    state_file, checkpoint = folder / "state.pt", folder / "checkpoint"
+    state_file, checkpoint = folder / STATE_NAME, folder / "checkpoint"
     if state_file.exists():
         state.load(state_file)
     tell_start(console, len(pairs), len(styles), state.update, cfg.model.pretrained)
@@ -118,10 +119,12 @@ def _prompts(model: DictConfig) -> tuple[str, str]:
     )
 
 
-def _settings(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPair]) -> dict[str, object]:
+def _settings(
+    cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPair], device: torch.device
+) -> dict[str, object]:
     """What decides the weights that come of a training."""
     prompt, bare_prompt = _prompts(cfg.model)
-    keys = ("updates", "batch_size", "learning_rate", "rank", "condition_dropout", "ema", "precision", "resolution")
+    keys = ("updates", "batch_size", "learning_rate", "rank", "condition_dropout", "ema", "resolution")
     return {
         "data.root": f"{len(pairs)} pairs of {', '.join(styles)}",
         "the pictures": [content_hash(np.stack([pair.source, pair.target]))[:16] for pair in pairs],
@@ -131,6 +134,7 @@ def _settings(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPai
         "model.bare_prompt": bare_prompt,
         "model.strength": cfg.model.strength,
         "parser": parser_settings(cfg.parser),
+        "train.precision": dtype_name(pick_dtype(cfg.train.precision, device)),
         **{f"train.{key}": cfg.train[key] for key in keys},
     }
 
@@ -191,7 +195,10 @@ def _update(accelerator: Accelerator, state: TrainingState[Any], loss: torch.Ten
 
 
 def _made(cfg: DictConfig, styles: Sequence[str]) -> Made:
-    return Made(cfg.model.pretrained, cfg.train.rank, list(styles), *_prompts(cfg.model))
+    base = cfg.model.pretrained
+    if os.path.isdir(base):  # found again from any working directory
+        base = str(Path(base).absolute())
+    return Made(base, cfg.train.rank, list(styles), *_prompts(cfg.model), cfg.model.strength)
 
 
 def _facts(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPair]) -> dict[str, object]:
