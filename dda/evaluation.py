@@ -108,16 +108,24 @@ class Evaluation:
 
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """Full float32 products on GPUs (no TF32, whose 10-bit mantissa moves LPIPS and FID) for a `with` block."""
-    settings = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
-    before = [setting.fp32_precision for setting in settings]
-    for setting in settings:
-        setting.fp32_precision = "ieee"
+    """Full float32 products on GPUs (no TF32, whose 10-bit mantissa moves LPIPS and FID) for a `with` block.
+
+    cuDNN's older switch, ``allow_tf32``, goes along: PyTorch refuses to read it where it contradicts the newer ones.
+    """
+    cudnn = torch.backends.cudnn
+    parts = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)  # type: ignore[attr-defined]
+
+    def turn(*precisions: str) -> None:
+        cudnn.allow_tf32 = precisions[1] == "tf32"  # it sets cuDNN's parts too, so it comes first
+        for part, precision in zip(parts, precisions, strict=True):
+            part.fp32_precision = precision
+
+    before = [part.fp32_precision for part in parts]
+    turn("ieee", "ieee", "ieee")
     try:
         yield
     finally:
-        for setting, precision in zip(settings, before, strict=True):
-            setting.fp32_precision = precision
+        turn(*before)
 
 
 def _load(files: PairFiles, parser: FaceParser, with_thumbnails: bool) -> LoadedPair | PairResult:
@@ -125,6 +133,8 @@ def _load(files: PairFiles, parser: FaceParser, with_thumbnails: bool) -> Loaded
         return load_pair(files, parser, with_thumbnails)
     except UnusablePair as error:
         return _row(files, "rejected", error.reason)
+    except torch.OutOfMemoryError:
+        return _row(files, "rejected", "the device had no memory left for the parser")
 
 
 def _row(files: PairFiles, status: str, reason: str = "") -> PairResult:

@@ -37,10 +37,10 @@ _HEADLINES = {
     "bad": "These pairs are not fit for training as they are",
     "warn": "Look closer before training on these pairs",
     "good": "No fault found in these pairs",
-    "none": "Nothing was measured, so there is no verdict",
+    "none": "No verdict: nothing that it goes by was measured",
 }
-_WORDS = {"bad": "Fault", "warn": "Warning", "good": "Good"}
-_LEVELS = ("bad", "warn", "good")  # worst first
+_WORDS = {"bad": "Fault", "warn": "Warning", "good": "Good", "none": "Not judged"}
+_LEVELS = ("bad", "warn", "good", "none")  # worst first
 _PLOT_KINDS = {"strength": "wide", "skin": "half", "distribution": "third"}
 
 

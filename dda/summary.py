@@ -180,7 +180,7 @@ def _tone_columns(prefix: str, column: Column) -> tuple[Column, Column]:
         low=-math.inf,
         high=math.inf,
         better="zero",
-        about=f"{label(name)} of the third of the faces with the lightest skin less that of the darkest third; styles "
+        about=f"{label(name)} of the third of the pairs with the lightest skin less that of the darkest third; styles "
         "and poses that fall unevenly on the thirds move it too.",
     )
     spearman = Column(

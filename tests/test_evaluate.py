@@ -197,9 +197,11 @@ def test_with_an_oracle_the_untouched_source_stands_beside_the_target(
 ) -> None:
     folder = evaluate(f"pairs={looks}", f"oracle={looks}", "num_samples=3", "metrics=[psnr,ssim]")
     found = metrics(folder)
-    assert found["against_oracle"]["psnr"]["count"] == 3 and found["against_oracle"]["psnr"]["mean"] is None  # infinite
+    assert found["against_oracle"]["psnr"] == {"mean": 100, "sd": 0, "low": 100, "high": 100, "count": 3}
     assert 20 < found["untouched_against_oracle"]["psnr"]["mean"] < 60
-    assert "Against the oracle" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Against the oracle" in out and "There is no verdict" in out  # by these two metrics alone
+    assert "No fault" not in (folder / "report.html").read_text("utf-8")
 
 
 def test_files_that_cannot_be_measured_are_named_rows(
@@ -240,8 +242,10 @@ def test_a_new_evaluation_replaces_the_old_one(evaluate: Callable[..., Path], lo
         (["run=latest"], r"run=latest: there is no run in .*amplify yet"),
         (["pairs=nowhere"], r"pairs=nowhere: must be a folder that exists"),
         (["pairs={looks}", "metrics=[simm]"], r"metrics: there is no metric simm; allowed: ssim, "),
+        (["pairs={looks}", "metrics=[]"], r"metrics=\[\]: must be null for all, or a list of at least one, such as "),
         (["pairs={looks}", "num_samples=0"], r"num_samples=0: must be at least 1"),
         (["run={looks}"], r"run=.*manifest\.parquet"),
+        (["run={runs}"], r"run=.*amplify: is the folder of all runs; give one of those in it"),
         (["pairs={empty}"], r"there is no folder .*empty/source"),
         (["pairs={torn}"], r".*/torn: none of 1 pairs can be measured; the first one is a: source: empty file"),
     ],
@@ -251,7 +255,7 @@ def test_a_mistake_is_one_line(run_here: RunHere, looks: Path, tmp_path: Path, a
     for side in ("source", "target"):
         (tmp_path / "torn" / side).mkdir(parents=True)
         (tmp_path / "torn" / side / "a.png").touch()
-    folders = {"looks": looks, "empty": tmp_path / "empty", "torn": tmp_path / "torn"}
+    folders = {"looks": looks, "empty": tmp_path / "empty", "torn": tmp_path / "torn", "runs": tmp_path / "amplify"}
     with pytest.raises(SystemExit, match=f"^dda: {line}") as error:
         run_here("run_eval.py", f"paths.outputs={tmp_path}", *(text.format(**folders) for text in arguments))
     assert "\n" not in str(error.value)

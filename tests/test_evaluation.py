@@ -12,6 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from dda import evaluation
 from dda.evaluation import Evaluation, Measurement, exact_arithmetic
+from dda.faces.mesh import MeshFace
 from dda.faces.parser import MeshParser
 from dda.faces.prepare import PreparedFace
 from dda.images import to_tensor, to_uint8
@@ -83,7 +84,7 @@ def test_every_pair_is_a_row_in_its_place_with_its_own_numbers(measure: Measure)
 def test_the_identity_baseline_is_the_source_as_its_own_target(measure: Measure) -> None:
     row = measure("psnr", "ssim", "strength")[0].pair
     assert set(row.baseline) == set(row.values)
-    assert row.baseline["psnr"] == math.inf
+    assert row.baseline["psnr"] == 100
     assert row.baseline["ssim"] == pytest.approx(1, abs=1e-5)
     assert row.baseline["strength_lips"] == 0
 
@@ -100,9 +101,9 @@ def test_targets_are_compared_with_the_oracle_beside_the_untouched_source(
     measure: Measure, root: Path, parser: MeshParser
 ) -> None:
     perfect, without, painted, _ = (m.pair for m in measure("psnr", oracle=True))
-    assert perfect.against_oracle["psnr"] == perfect.against_oracle["psnr_lips"] == math.inf
+    assert perfect.against_oracle["psnr"] == perfect.against_oracle["psnr_lips"] == 100
     assert without.against_oracle == without.untouched_against_oracle == {}
-    assert painted.untouched_against_oracle["psnr"] == math.inf  # nothing should have been painted there
+    assert painted.untouched_against_oracle["psnr"] == 100  # nothing should have been painted there
     assert painted.against_oracle["psnr"] == pytest.approx(painted.values["psnr"])
 
     source, truth = (read(root / side / "a.png") / 255 for side in ("source", "target"))
@@ -141,10 +142,27 @@ def test_pictures_are_let_go_of(root: Path, parser: MeshParser, monkeypatch: pyt
     assert max(alive) <= 2 * 4 + 2 + 4  # the batch, what is loaded ahead, and a margin
 
 
-def test_products_are_exact_inside_and_as_they_were_outside() -> None:
-    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = matmul.fp32_precision, conv.fp32_precision
+@pytest.mark.parametrize("allowed", [True, False])
+def test_products_are_exact_inside_and_as_they_were_outside(allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "allow_tf32", allowed)
+    parts = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)  # type: ignore[attr-defined]
+    before = [part.fp32_precision for part in parts]
     with pytest.raises(ZeroDivisionError), exact_arithmetic():
-        assert (matmul.fp32_precision, conv.fp32_precision) == ("ieee", "ieee")
+        assert [part.fp32_precision for part in parts] == ["ieee"] * 3
+        assert not cudnn.allow_tf32  # PyTorch refuses to read it where it contradicts the parts
         raise ZeroDivisionError
-    assert (matmul.fp32_precision, conv.fp32_precision) == before
+    assert [part.fp32_precision for part in parts] == before and cudnn.allow_tf32 == allowed
+
+
+def test_a_pair_that_the_parser_has_no_memory_for_is_a_row(root: Path) -> None:
+    class Small(MeshParser):
+        def detect(self, image: np.ndarray) -> list[MeshFace]:
+            if len(image) > 100:
+                raise torch.OutOfMemoryError
+            return super().detect(image)
+
+    pairs = find_pairs(root)
+    rows = [m.pair for m in Evaluation(pairs, Suite(["psnr"], CPU), Small(), batch_size=4, workers=2)]
+    assert [row.status for row in rows] == ["rejected", "ok", "rejected", "rejected"]
+    assert rows[0].reason == "the device had no memory left for the parser" and rows[0].values == {}

@@ -24,7 +24,7 @@ STRENGTHS = {"c10": 4.0, "c9": 2.0, IMAGE_NAME: 6.0, SCRIPT_NAME: math.nan, "c1"
 STYLES = ("Red lip makeup", "Smokey eyes")
 COLUMNS = {
     "strength": Column("strength", "dE00", 0, math.inf, "band", "How strong the makeup is."),
-    "psnr": Column("psnr", "dB", 0, math.inf, "none", "Signal to noise."),
+    "psnr": Column("psnr", "dB", 0, 100, "none", "Signal to noise."),
     "background_error": Column("background_error", "", 0, 1, "zero", "Pixels changed outside the face."),
 }
 
@@ -39,7 +39,7 @@ def make_pair(name: str, index: int, face: np.ndarray) -> PairResult:
     return PairResult(
         name, "ok", style=STYLES[index % 2], face="one", source_path=f"/source/{name}.png",
         target_path=f"/target/{name}.png", oracle_path=f"/oracle/{name}.png", values=values,
-        baseline={"strength": 0.0, "psnr": math.inf, "background_error": 0.0}, against_oracle={"psnr": 40.0 + index},
+        baseline={"strength": 0.0, "psnr": 100.0, "background_error": 0.0}, against_oracle={"psnr": 40.0 + index},
         untouched_against_oracle={"psnr": 28.0}, thumbnails={side: _jpeg(image) for side, image in pictures.items()},
     )  # fmt: skip
 
@@ -62,7 +62,7 @@ def result(astronaut: np.ndarray) -> Result:
         oracle_root="/data/oracle",
         created="2026-11-22T14:31:08+00:00",
         columns=COLUMNS,
-        oracle_columns={"psnr": Column("psnr", "dB", 0, math.inf, "higher", "Nearness to the truth.")},
+        oracle_columns={"psnr": Column("psnr", "dB", 0, 100, "higher", "Nearness to the truth.")},
         pairs=pairs,
         overall={
             "strength": strength,
@@ -71,7 +71,7 @@ def result(astronaut: np.ndarray) -> Result:
         },
         baseline={
             "strength": Statistic(0.0, 0.0, 0.0, 0.0, 5),
-            "psnr": Statistic(math.inf, math.nan, math.nan, math.nan, 5),
+            "psnr": Statistic(100.0, 0.0, 100.0, 100.0, 5),
             "background_error": Statistic(0.0, 0.0, 0.0, 0.0, 5),
         },
         against_oracle={"psnr": Statistic(42.0, 1.6, 40.25, 43.75, 5)},
@@ -117,8 +117,12 @@ def test_the_worst_verdict_is_the_headline(result: Result, plots: dict[str, np.n
     assert fault < seen.index("There is no makeup here.") < seen.index("The background is untouched.")
     result.verdicts = [Verdict("good", "Fine.")]
     assert "No fault found in these pairs" in text_of(html_report(result, plots))
+    result.verdicts = [Verdict("none", "There is no verdict.")]
+    seen = text_of(html_report(result, plots))
+    assert "No verdict: nothing that it goes by was measured" in seen and "There is no verdict." in seen
+    assert "No fault" not in seen
     result.verdicts = []
-    assert "Nothing was measured, so there is no verdict" in text_of(html_report(result, plots))
+    assert "No verdict: nothing that it goes by was measured" in text_of(html_report(result, plots))
 
 
 def test_the_summary_holds_ours_beside_the_baseline_and_the_oracle(
@@ -126,7 +130,7 @@ def test_the_summary_holds_ours_beside_the_baseline_and_the_oracle(
 ) -> None:
     seen = text_of(html_report(result, plots))
     assert "Strength ΔE₀₀ ↔ band 5.00 3.25 to 6.75 0 4" in seen
-    assert "PSNR dB – 32.00 30.50 to 33.50 ∞ 5" in seen
+    assert "PSNR dB – 32.00 30.50 to 33.50 100.00 5" in seen
     assert "Background error → 0 0 0 5" in seen
     assert "PSNR dB ↑ higher 42.00 40.25 to 43.75 28.00 5" in seen
     assert "Separability 0.930" in seen
@@ -158,9 +162,10 @@ def test_names_cannot_leave_the_place_they_are_put_in(result: Result, plots: dic
 
 
 def test_numbers_that_json_lacks_are_told_apart(result: Result, plots: dict[str, np.ndarray]) -> None:
+    result.pairs[1].values["strength"] = math.inf
     pairs = {pair["name"]: pair for pair in data_of(html_report(result, plots))["pairs"]}
     assert pairs[SCRIPT_NAME]["values"][0] is None
-    assert pairs["c9"]["baseline"] == [0.0, "Infinity", 0.0]
+    assert pairs["c9"]["values"] == ["Infinity", 31.0, 0.0]
 
 
 def test_a_picture_that_pairs_share_is_in_the_file_once(result: Result, plots: dict[str, np.ndarray]) -> None:
@@ -306,7 +311,7 @@ def test_a_pair_opens_from_the_keyboard_and_leads_to_the_next(opened: Opened) ->
     name = page.locator("#detail-name")
     assert name.inner_text() == "c9"
     assert "/target/c9.png" in page.locator("#detail-paths").inner_text()
-    assert "PSNR dB\t31.00\t∞\t32.00" in page.locator("#detail-numbers").inner_text()
+    assert "PSNR dB\t31.00\t100.00\t32.00" in page.locator("#detail-numbers").inner_text()
     assert "PSNR dB\t41.00\t28.00\t42.00" in page.locator("#detail-numbers").inner_text()
     page.get_by_role("button", name="Next").click()
     assert name.inner_text() == "c10"

@@ -1,6 +1,5 @@
 """Inception v3 as FID and KID use it: a picture's 2048 features."""
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -15,6 +14,9 @@ WEIGHTS = "Inception v3 (TensorFlow 2015-12-05, by torch-fidelity)"
 class Inception:
     """The network of the original FID, its weights from the cache of torch hub.
 
+    It shrinks pictures to 299 x 299 as TensorFlow 1 did: bilinear, without antialiasing. torchmetrics' own extractor
+    smooths them first, and then no distance compares with published ones.
+
     Raises:
         MissingWeights: they are not there, or damaged.
     """
@@ -23,15 +25,17 @@ class Inception:
         path = Path(torch.hub.get_dir()) / "checkpoints" / FILE
         if not path.is_file():
             raise MissingWeights(f"Inception's weights are not in {path.parent}; save {URL} there")
-        from torchmetrics.image.fid import NoTrainInceptionV3
+        from torch_fidelity import FeatureExtractorInceptionV3
 
         try:
-            network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(path))
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # a download that was cut short
+            # torch-fidelity would run code that the file holds, so one that holds more than tensors ends here.
+            torch.load(path, map_location="cpu", weights_only=True)
+            network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
+        except Exception as error:  # torch has no common class for a file that is damaged, cut short or another one
             raise MissingWeights(f"Inception's weights, {path}, are damaged; save {URL} there again") from error
-        self.network = network.to(device)
+        self.network = network.to(device).eval()
 
     @torch.inference_mode()
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
         """Features (N, 2048) of pictures (N, 3, H, W) in [0, 1]."""
-        return self.network((pictures * 255).round().byte())
+        return self.network((pictures * 255).round().byte())[0]

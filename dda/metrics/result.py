@@ -32,7 +32,8 @@ class PairResult:
 
     Attributes:
         name: relative path of the source without its suffix (of the target where there is no source); unique.
-        status: "ok"; "rejected", a file is missing, unmatched, unreadable, or the sizes differ.
+        status: "ok"; "rejected", a file is missing, unmatched, unreadable, the sizes differ, or the parser found the
+            device's memory full.
         reason: why, in one short line; empty when ok.
         style: name of its style; empty when unknown.
         face: whose face it is, the content hash of the source; empty when the source was not read.

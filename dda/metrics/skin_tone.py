@@ -34,7 +34,13 @@ class SkinTone:
 
 @dataclass(frozen=True)
 class ToneGap:
-    """Mean of a metric over the lightest third of the faces less that over the darkest, and Spearman's rho with ITA."""
+    """How a metric goes with the skin tone of the sources, over pairs: a face in five styles counts five times.
+
+    Attributes:
+        gap: mean of the third of the pairs with the lightest skin less that of the third with the darkest; pairs that
+            share the tone at the border of a third all belong to it.
+        spearman: Spearman's rank correlation with ITA.
+    """
 
     gap: float
     spearman: float

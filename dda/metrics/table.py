@@ -13,7 +13,7 @@ from dda.metrics.metric import Column
 from dda.metrics.result import Result, Statistic
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "band": "", "none": ""}
-_STYLES = {"bad": "bold red", "warn": "yellow", "good": "green"}
+_STYLES = {"bad": "bold red", "warn": "yellow", "good": "green", "none": "bold"}
 _LISTED = 8
 
 

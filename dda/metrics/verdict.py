@@ -44,10 +44,22 @@ by two pixels 0.59 on average."""
 APART = 0.7
 """Separability of styles that are hard to tell apart; five good ones have 0.95, and chance is 0.2."""
 
+JUDGED = (
+    *("structure", "identity", "leakage", "background_error", "misplacement", "detail_kept"),
+    *(f"strength_{region}" for region in REGIONS),
+)
+"""The columns that a verdict goes by; of the set's own numbers it is separability alone."""
+
+UNJUDGED = (
+    "There is no verdict: nothing that it goes by has a number here; metrics=null measures structure, strength, "
+    "leakage and all else that it needs."
+)
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """One finding: ``level`` "bad" (most of the set), "warn" (look at it) or "good"; ``text`` a sentence."""
+    """One finding: ``level`` "bad" (most of the set), "warn" (look at it), "good" or "none" (nothing to judge by was
+    measured); ``text`` a sentence."""
 
     level: str
     text: str
@@ -63,8 +75,14 @@ def verdicts(result: Result) -> list[Verdict]:
         found += _empty(result, same) + _overdone(result, same) + _places(result, same) + _quality(result, same)
         found += _styles(result)
     if not found:
-        found = [Verdict("good", _praise(result))]
-    return sorted(found, key=lambda verdict: ("bad", "warn", "good").index(verdict.level))
+        return [Verdict("good", _praise(result)) if _judged(result) else Verdict("none", UNJUDGED)]
+    return sorted(found, key=lambda verdict: ("bad", "warn").index(verdict.level))
+
+
+def _judged(result: Result) -> bool:
+    """Whether anything that a verdict goes by has a number."""
+    known = any(np.isfinite(_column(result, name)).any() for name in JUDGED)
+    return known or "separability" in result.set_values
 
 
 def _not_pairs(result: Result, same: np.ndarray) -> list[Verdict]:
@@ -148,8 +166,8 @@ def _styles(result: Result) -> list[Verdict]:
 
 
 def _praise(result: Result) -> str:
-    strength = _column(result, "strength")
-    if np.isnan(strength).all():
+    strength, structure = _column(result, "strength"), _column(result, "structure")
+    if np.isnan(strength).all() or np.isnan(structure).all():
         return "Nothing speaks against these pairs in what was measured."
     mean = np.nanmean(strength)
     return f"These are pairs: the same pictures, with makeup of {mean:.1f} dE00 on average where it belongs."

@@ -1,6 +1,7 @@
 """Folders of pairs: which files belong together in `source/` and `target/`, whoever made them."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,8 @@ from dda.faces.dataset import SUFFIXES
 from dda.mistakes import UserError
 from dda.pairs.manifest import MANIFEST, METADATA
 from dda.pairs.writer import DATA_FOLDER
+
+_LOG = logging.getLogger(__name__)
 
 # Columns of a manifest that say which pair it is, not how it turned out.
 _KEYS = ("place", "face", "attempt", "path", "style", "content_hash")
@@ -66,6 +69,8 @@ def find_pairs(root: Path, oracle: Path | None = None) -> list[PairFiles]:
 def find_run_pairs(run: Path, oracle: Path | None = None) -> list[PairFiles]:
     """The pairs of a run of run_amplify.py, or of all jobs of a multirun, whose names then begin with the job's.
 
+    Jobs that have begun and have no manifest are left out, and named in a warning.
+
     Raises:
         UserError: `run` holds no finished run, or as `find_pairs` does.
     """
@@ -77,6 +82,7 @@ def find_run_pairs(run: Path, oracle: Path | None = None) -> list[PairFiles]:
             f"run={run}: there is no {MANIFEST} in it, so it is no finished run of run_amplify.py; "
             f"finish it (the same run_name goes on with it), or give a folder with source/ and target/ as pairs=DIR"
         )
+    _warn_of_unfinished(run, jobs)
     return _with_oracle([pair for job in jobs for pair in _sorted(_run_pairs(job, f"{job.name}/"))], oracle)
 
 
@@ -91,6 +97,21 @@ def choose_pairs(pairs: Sequence[PairFiles], num_samples: int | None, seed: int)
 
     chosen = {pair.name for pair in sorted((pair for pair in pairs if not pair.reason), key=key)[:num_samples]}
     return [pair for pair in pairs if pair.reason or pair.name in chosen]
+
+
+def _warn_of_unfinished(run: Path, finished: Sequence[Path]) -> None:
+    begun = {file.parent for file in run.glob("*/journal-*.jsonl")}
+    names = sorted(job.name for job in begun - set(finished))
+    if names:
+        _LOG.warning(
+            "run=%s: %d of %d jobs have no %s and are left out: %s; "
+            "to finish them give their multirun again, with the same run_name",
+            run,
+            len(names),
+            len(names) + len(finished),
+            MANIFEST,
+            ", ".join(names),
+        )
 
 
 def _sorted(pairs: Iterator[PairFiles]) -> list[PairFiles]:

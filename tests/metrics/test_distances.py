@@ -1,7 +1,5 @@
 """SSIM, PSNR and MS-SSIM beside other people's implementations."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -46,7 +44,7 @@ def test_equal_pictures(noisy: tuple[torch.Tensor, torch.Tensor]) -> None:
     assert Ssim()(a, a).tolist() == pytest.approx([1, 1])
     assert MsSsim()(a, a).tolist() == pytest.approx([1, 1])
     assert Structure()(a, a).tolist() == pytest.approx([1, 1])
-    assert Psnr()(a, a).tolist() == [math.inf, math.inf]
+    assert Psnr()(a, a).tolist() == [100, 100]
 
 
 def test_ms_ssim_is_ssims_contrasts_over_five_halvings(noisy: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -89,3 +87,13 @@ def test_masked_psnr_sees_only_what_lies_under_the_mask() -> None:
     found = masked_psnr(a, b, left)
     assert float(found[0]) == pytest.approx(20, abs=1e-4)
     assert found[1].isnan()
+    same = masked_psnr(a, a, left)
+    assert float(same[0]) == 100 and same[1].isnan()
+
+
+def test_one_grey_level_is_told_from_none() -> None:
+    a = torch.full((1, 3, 64, 64), 0.5)
+    b = a.clone()
+    b[0, 1, 7, 7] += 1 / 255
+    one = 10 * np.log10(255**2 * a.numel())
+    assert float(Psnr()(a, b)) == pytest.approx(one, abs=1e-3) and one < Psnr.column.high

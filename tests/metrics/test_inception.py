@@ -1,11 +1,14 @@
 """FID and KID with random weights: the arithmetic, and where the weights are looked for."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
+from torch_fidelity import FeatureExtractorInceptionV3
+from torchmetrics.image.fid import NoTrainInceptionV3
 
 from dda.metrics.fid import fid
 from dda.metrics.inception import FILE, Inception
@@ -52,20 +55,52 @@ def test_kids_subsets_are_seeded(features: tuple[torch.Tensor, torch.Tensor]) ->
     assert kid(*features, seed=0) == first != kid(*features, seed=1)
 
 
-def test_weights_come_from_torch_hubs_cache_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Random weights where torch hub keeps the published ones, and in their form."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(MissingWeights, match=FILE):
-        Inception(CPU)
-    cache = tmp_path / "hub" / "checkpoints"
-    cache.mkdir(parents=True)
-    torch.save(_random_inception(FeatureExtractorInceptionV3), cache / FILE)
-    whole = (cache / FILE).read_bytes()
-    (cache / FILE).write_bytes(whole[: len(whole) // 2])
+    file = tmp_path / "hub" / "checkpoints" / FILE
+    file.parent.mkdir(parents=True)
+    state = {name: value for name, value in _random_inception().items() if not name.endswith("num_batches_tracked")}
+    torch.save(state, file, _use_new_zipfile_serialization=False)  # PyTorch's form of 2020
+    return file
+
+
+def test_weights_come_from_torch_hubs_cache_or_not_at_all(weights: Path) -> None:
+    whole = weights.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no weights"):
+        weights.write_bytes(damaged)
+        with pytest.raises(MissingWeights, match=f"{FILE}, are damaged; save https://"):
+            Inception(CPU)
+    torch.save([torch.zeros(1)], weights)
     with pytest.raises(MissingWeights, match=f"{FILE}, are damaged"):
         Inception(CPU)
-    (cache / FILE).write_bytes(whole)
+    weights.unlink()
+    with pytest.raises(MissingWeights, match=f"are not in {weights.parent}; save https://.*{FILE} there"):
+        Inception(CPU)
+
+
+class _Malicious:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.trace,)
+
+
+def test_code_among_the_weights_is_not_run(weights: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    torch.save(_random_inception() | {"fc.bias": _Malicious(trace)}, weights)
+    with pytest.raises(MissingWeights, match=f"{FILE}, are damaged"):
+        Inception(CPU)
+    assert not trace.exists()
+    torch.load(weights, weights_only=False)
+    assert trace.exists()  # so it would have run
+
+
+def test_a_picture_has_its_own_features_whatever_is_beside_it(weights: Path) -> None:
     network = Inception(CPU)
     pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     found, alone = network(pictures), network(pictures[:1])
@@ -76,7 +111,23 @@ def test_weights_come_from_torch_hubs_cache_or_not_at_all(tmp_path: Path, monkey
     assert not torch.allclose(found[0], found[1], atol=1e-2 * scale)
 
 
-def _random_inception(extractor: type) -> dict[str, torch.Tensor]:
+def test_features_are_those_of_the_original_fid(weights: Path) -> None:
+    """TensorFlow 1 picks every second pixel of a picture of twice the side; antialiasing would mix them."""
+    network = Inception(CPU)
+    picture = torch.rand(1, 3, 598, 598, generator=torch.Generator().manual_seed(0))
+    found = network(picture)
+    assert torch.allclose(found, network(picture[..., ::2, ::2]), atol=1e-3 * float(found.max()))
+
+    reference = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(weights))
+    picture = picture[..., :512, :512]
+    (expected,) = reference((picture * 255).round().byte())
+    assert torch.allclose(network(picture), expected, atol=1e-3 * float(expected.max()))
+    smoothed = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights), antialias=True)
+    other = smoothed((picture * 255).round().byte())
+    assert not torch.allclose(other, expected, atol=1e-2 * float(expected.max()))
+
+
+def _random_inception() -> dict[str, torch.Tensor]:
     """Its state with random weights, made without the download that its constructor makes."""
     import torch_fidelity.feature_extractor_inceptionv3 as module
 
@@ -91,6 +142,6 @@ def _random_inception(extractor: type) -> dict[str, torch.Tensor]:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Empty):
         patch.setattr(module, "load_state_dict_from_url", lambda *_, **__: {})
-        patch.setattr(extractor, "load_state_dict", stop)
-        extractor("inception-v3-compat", ["2048"])
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", stop)
+        FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
     return caught

@@ -10,23 +10,24 @@ from dda.metrics.result import PairResult, Result, Statistic, metrics_json, pair
 from dda.metrics.verdict import Verdict
 
 SSIM = Column("ssim", "", -1, 1, "none", "Similarity.")
-PSNR = Column("psnr", "dB", 0, math.inf, "higher", "Ratio.")
+PSNR = Column("psnr", "dB", 0, 100, "higher", "Ratio.")
+LINER = Column("eyeliner", "", 0, math.inf, "none", "Edges.")
 
 
 @pytest.fixture
 def result() -> Result:
     good = PairResult(
         "a/b", "ok", "", "Red", "f" * 64, "s/a/b.png", "t/a/b.png", "o/b.png",
-        values={"ssim": 0.5, "psnr": 30.0}, baseline={"ssim": 1.0, "psnr": math.inf},
+        values={"ssim": 0.5, "psnr": 30.0, "eyeliner": math.inf}, baseline={"ssim": 1.0, "psnr": 100.0},
         against_oracle={"psnr": math.nan}, untouched_against_oracle={"psnr": 20.0}, made={"raw_leakage": 0.125},
         thumbnails={"source": b"jpeg"},
     )  # fmt: skip
     return Result(
         title="run", pairs_root="pairs", oracle_root=None, created="2026-11-22T00:00:00+00:00",
-        columns={"ssim": SSIM, "psnr": PSNR}, oracle_columns={"psnr": PSNR},
+        columns={"ssim": SSIM, "psnr": PSNR, "eyeliner": LINER}, oracle_columns={"psnr": PSNR},
         pairs=[good, PairResult("lost\udce9", "rejected", "no target of this name")],
         overall={"ssim": Statistic(0.5, math.nan, math.nan, math.nan, 1)},
-        baseline={"psnr": Statistic(math.inf, math.nan, math.nan, math.nan, 1)},
+        baseline={"psnr": Statistic(math.nan, math.nan, math.nan, math.nan, 0)},
         against_oracle={}, untouched_against_oracle={}, by_style={"Red": {"ssim": Statistic(0.5, 0, 0.5, 0.5, 1)}},
         oracle_by_style={}, set_values={"separability": 0.75},
         set_columns={"separability": replace(SSIM, name="separability", weights="none")},
@@ -56,15 +57,17 @@ def test_the_json_holds_the_sets_numbers_in_a_versioned_form(result: Result) -> 
     assert found["rejected"] == [{"name": "lost\udce9", "reason": "no target of this name"}]
 
 
-def test_infinities_are_null_and_a_count_tells_them_from_no_value(result: Result) -> None:
-    assert read(result)["baseline"]["psnr"] == {"mean": None, "sd": None, "low": None, "high": None, "count": 1}
+def test_what_json_lacks_is_null(result: Result) -> None:
+    found = read(result)
+    assert found["baseline"]["psnr"] == {"mean": None, "sd": None, "low": None, "high": None, "count": 0}
+    assert found["columns"]["eyeliner"]["high"] is None and found["columns"]["psnr"]["high"] == 100
 
 
 def test_the_table_has_a_row_a_pair_and_a_column_a_number(result: Result) -> None:
     good, lost = pairs_table(result).to_pylist()
     assert good["name"] == "a/b" and good["status"] == "ok" and good["oracle_path"] == "o/b.png"
     assert (good["ssim"], good["psnr"]) == (0.5, 30.0)
-    assert (good["baseline_ssim"], good["baseline_psnr"]) == (1.0, math.inf)
+    assert (good["baseline_ssim"], good["eyeliner"]) == (1.0, math.inf)
     assert math.isnan(good["oracle_psnr"]) and good["untouched_oracle_psnr"] == 20.0
     assert good["made_raw_leakage"] == 0.125
     assert lost["name"] == "lost\\udce9" and lost["reason"] == "no target of this name" and lost["ssim"] is None

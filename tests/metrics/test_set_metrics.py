@@ -1,6 +1,7 @@
 """Numbers of a set: separability, consistency, skin tone, the bootstrap."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from dda.metrics.bootstrap import bootstrap
+from dda.metrics.bootstrap import CHUNK, RESAMPLES, bootstrap
 from dda.metrics.consistency import consistency
 from dda.metrics.separability import separability
 from dda.metrics.skin_tone import tone_gap
@@ -158,5 +159,26 @@ def test_the_bootstrap_of_few_values() -> None:
     assert bootstrap(np.array([np.nan]), ["a"]).count == 0
     alone = bootstrap(np.array([1.0, 3.0]), ["a", "a"])
     assert alone.mean == 2 and math.isnan(alone.low)
-    endless = bootstrap(np.array([math.inf, 30.0]), ["a", "b"])
-    assert endless.mean == math.inf and math.isnan(endless.sd) and endless.count == 2
+    assert bootstrap(np.array([math.inf, 30.0]), ["a", "b"]) == bootstrap(np.array([np.nan, 30.0]), ["a", "b"])
+
+
+def test_the_bootstrap_in_chunks_is_the_one_drawn_at_once() -> None:
+    random = np.random.default_rng(0)
+    people = np.concatenate([np.arange(2500), random.integers(2500, size=1000)])
+    values = random.normal(5, 2, len(people))
+    assert len(people) * RESAMPLES > 3 * CHUNK
+    drawn = np.random.default_rng(7).integers(2500, size=(RESAMPLES, 2500))
+    means = np.bincount(people, values)[drawn].sum(1) / np.bincount(people)[drawn].sum(1)
+    found = bootstrap(values, [f"{person:04d}" for person in people], seed=7)
+    assert (found.low, found.high) == tuple(np.quantile(means, [0.025, 0.975]))
+
+
+def test_the_bootstrap_of_many_people_stays_small() -> None:
+    values, people = np.random.default_rng(0).normal(size=20_000), [str(person) for person in range(20_000)]
+    tracemalloc.start()
+    try:
+        bootstrap(values, people)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 * 2**20  # all draws at once are 160 million bytes, and twice as many more for what is drawn

@@ -5,7 +5,7 @@ import torch
 
 from dda.metrics.result import PairResult, Result
 from dda.metrics.strength import Strength
-from dda.metrics.verdict import Verdict, verdicts
+from dda.metrics.verdict import UNJUDGED, Verdict, verdicts
 
 
 def as_result(rows: list[dict[str, float]], **set_values: float) -> Result:
@@ -93,8 +93,22 @@ def test_styles_that_look_alike(rows: dict[str, list[dict[str, float]]]) -> None
     assert found == ("warn", "The styles are hard to tell apart: 40% of the pairs look like their own style.")
 
 
-def test_what_was_not_measured_is_not_judged() -> None:
+def test_without_pairs_there_is_nothing_to_say() -> None:
     assert verdicts(as_result([])) == []
-    assert verdicts(as_result([{"ssim": 0.9}])) == [
+
+
+@pytest.mark.parametrize("values", [{}, {"ssim": 0.9, "psnr": 30.0, "eyeliner": 1.4}, {"leakage": float("nan")}])
+def test_what_no_verdict_goes_by_is_neither_praised_nor_blamed(values: dict[str, float]) -> None:
+    assert verdicts(as_result([values], fid=12.0)) == [Verdict("none", UNJUDGED)]
+
+
+@pytest.mark.parametrize(
+    ("values", "of_the_set"),
+    [({"leakage": 0.01}, {}), ({"background_error": 0.0}, {}), ({"identity": 0.99}, {}), ({}, {"separability": 0.95})],
+)
+def test_what_is_good_as_far_as_it_was_measured_is_called_no_more(
+    values: dict[str, float], of_the_set: dict[str, float]
+) -> None:
+    assert verdicts(as_result([values], **of_the_set)) == [
         Verdict("good", "Nothing speaks against these pairs in what was measured.")
     ]

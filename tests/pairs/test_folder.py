@@ -137,6 +137,22 @@ def test_the_jobs_of_a_multirun_are_taken_together(undisturbed: Path, tmp_path: 
     assert names == [f"{job}/{name}" for job in ("0_natural", "1_red_lip") for name in alone]
 
 
+def test_jobs_of_a_multirun_that_are_not_finished_are_named(
+    undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "0_natural").symlink_to(undisturbed)
+    (tmp_path / "notes").mkdir()
+    assert len(find_run_pairs(tmp_path)) == 10 and not caplog.messages
+    for job in ("1_red_lip", "2_korean"):
+        (tmp_path / job).mkdir()
+        shutil.copy(undisturbed / "journal-0of1.jsonl", tmp_path / job)
+    assert {pair.name.split("/")[0] for pair in find_run_pairs(tmp_path)} == {"0_natural"}
+    assert caplog.messages == [
+        f"run={tmp_path}: 2 of 3 jobs have no manifest.parquet and are left out: 1_red_lip, 2_korean; "
+        "to finish them give their multirun again, with the same run_name"
+    ]
+
+
 def test_a_folder_that_is_no_run_is_refused(save: Save) -> None:
     with pytest.raises(UserError, match=r"run=.*manifest\.parquet.*pairs=DIR"):
         find_run_pairs(save("source/a.png", "target/a.png"))
