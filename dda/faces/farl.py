@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,6 +76,9 @@ class FaRLParser:
             ),
             WeightsFile("parser.weights", weights, parser_url, check_torchscript),
         )
+        # The detector makes its anchors anew for every picture, in a Python loop: 0.1 s at 1024x1024 in which no other
+        # thread runs. It looks nothing else of them up, so that one method is all that has to be replaced.
+        retinaface.PriorBox.generate_anchors = anchors
         self._device = device
         self._lock = threading.Lock()
         with _side_effects_undone():
@@ -85,6 +89,8 @@ class FaRLParser:
             with _side_effects_undone(), torch.inference_mode():
                 self._parser = facer.face_parser(f"farl/{name}", device, model_path=str(parser_file))
                 classes = self._logits(torch.zeros(1, 3, PARSER_SIZE, PARSER_SIZE, device=device)).shape[1]
+        except torch.OutOfMemoryError as error:
+            raise UserError(f"device={device}: out of memory for FaRL; free some, or use parser=mesh") from error
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"parser.weights: {parser_file} is no FaRL parser ({first_line(error)}); it should be {parser_url}"
@@ -149,9 +155,39 @@ class FaRLParser:
             return F.grid_sample(seen, back, mode="bilinear", align_corners=False).cpu()
 
     def _logits(self, warped: torch.Tensor) -> torch.Tensor:
+        """The network's word (N, C, 448, 448) on faces (N, 3, 448, 448) in [0, 1].
+
+        Raises:
+            torch.OutOfMemoryError: of which TorchScript's interpreter makes a plain RuntimeError.
+        """
         # TorchScript's optimizer rewrites a network after its first runs, and then the last bits differ.
-        with torch.jit.optimized_execution(False):
-            return self._parser.forward_warped(warped, return_preds=False)
+        try:
+            with torch.jit.optimized_execution(False):
+                return self._parser.forward_warped(warped, return_preds=False)
+        except RuntimeError as error:
+            reason = str(error).rpartition("RuntimeError: ")[2]  # below a traceback that quotes the network's code
+            if "out of memory" in reason:
+                raise torch.OutOfMemoryError(reason.strip()) from error
+            raise
+
+
+def anchors(box: Any, device: torch.device) -> torch.Tensor:
+    """As the ``generate_anchors`` of facer's ``PriorBox``, bit for bit, without its loop over the cells.
+
+    Args:
+        box: a PriorBox: the grids of the detector on a picture of one size.
+        device: where the anchors go.
+
+    Returns:
+        centre and size (A, 4), x y w h, as shares of the picture: grid by grid, row by row, small before large.
+    """
+    height, width = box.image_size
+    grids = []
+    for (rows, columns), step, sizes in zip(box.feature_maps, box.steps, box.min_sizes, strict=True):
+        y, x, size = np.meshgrid(np.arange(rows) + 0.5, np.arange(columns) + 0.5, sizes, indexing="ij")
+        grids.append(np.stack([x * step / width, y * step / height, size / width, size / height], -1).reshape(-1, 4))
+    found = torch.from_numpy(np.concatenate(grids)).float()
+    return (found.clamp(0, 1) if box.clip else found).to(device)
 
 
 def eye_ring(eyes: np.ndarray, face: Face) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Amplifiers: what a run asks of a model, and how the one of a configuration is opened."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -14,7 +14,7 @@ from dda.images import ImageError, content_hash, read_image, to_tensor
 from dda.mistakes import UserError
 from dda.models import checkpoint as compact_checkpoint
 from dda.models.compact import ALPHA_REF, CompactAmplifier
-from dda.models.precision import pick_dtype
+from dda.models.precision import dtype_name, pick_dtype
 from dda.models.rdm import Residuals
 from dda.styles import Style
 
@@ -62,13 +62,19 @@ def known_styles(model: Any) -> list[str] | None:
         return compact_checkpoint.known_styles(model.checkpoint)
     if model.checkpoint is None:
         return None
-    from dda.models.formats.official import PROJECTION
     from dda.models.formats.ours import CONFIG, read_config
 
     folder = Path(model.checkpoint)
-    if (folder / PROJECTION).is_file():
+    if _takes_pictures(model):
         return _pictured_styles(model)
     return list(read_config(folder)["styles"]) if (folder / CONFIG).is_file() else None
+
+
+def _takes_pictures(model: Any) -> bool:
+    """Whether the checkpoint of ``cfg.model`` (sd15) is conditioned on pictures of its styles, not on words."""
+    from dda.models.formats.official import PROJECTION
+
+    return model.checkpoint is not None and (Path(model.checkpoint) / PROJECTION).is_file()
 
 
 def _pictured_styles(model: Any) -> list[str]:
@@ -90,14 +96,24 @@ def pixel_settings(model: Any, device: torch.device) -> dict[str, Any]:
     assert isinstance(settings, dict)
     given = {str(key): value for key, value in settings.items() if key != "checkpoint" and value is not None}
     if model.name == "sd15":
-        from dda.models.pretrained import base_identity  # imports transformers, which takes seconds
+        from dda.models.image_tokens import encoder_identity  # imports transformers, which takes seconds
+        from dda.models.pretrained import base_identity
 
         given["pretrained"] = base_identity(model.pretrained)
-        given["precision"] = str(pick_dtype(model.precision, device)).removeprefix("torch.")
+        given["precision"] = _precision(model.precision, device)
+        if _takes_pictures(model):
+            given["image_encoder"] = encoder_identity(model.image_encoder)
         given["style_images"] = {
             style: content_hash(_read_picture(style, Path(path))) for style, path in model.style_images.items()
         }
     return {"model": given, "model.checkpoint": _digest(model)}
+
+
+def _precision(asked: str, device: torch.device) -> str:
+    """The number format by its name; "auto" where only the machines with the GPUs can tell what that is."""
+    if asked == "auto" and device.type == "cuda" and not torch.cuda.is_available():
+        return asked
+    return dtype_name(pick_dtype(asked, device))
 
 
 def _digest(model: Any) -> str | None:
@@ -129,11 +145,13 @@ def _open_stable_diffusion(model: Any, device: torch.device) -> Amplifier:
 
     check_scheduler(model.scheduler)
     base = load_stable_diffusion(model.pretrained)
-    applied = AppliedCheckpoint("plain base", "none: the plain base model, which has learned no makeup")
+    applied = AppliedCheckpoint("none: the plain base model, which has learned no makeup")
     if model.checkpoint is not None:
         applied = apply_checkpoint(model.checkpoint, base.unet)
     _LOG.log(logging.WARNING if model.checkpoint is None else logging.INFO, "model.checkpoint: %s", applied.line)
-    conditions = _open_conditions(model, base, applied)
+    for misfit in _misfits(model, applied):
+        _LOG.warning("model.checkpoint=%s: %s", model.checkpoint, misfit)
+    conditions = _open_conditions(model, base, applied, device)
     predicts_noise = base.scheduler.get("prediction_type", "epsilon") == "epsilon"
     if predicts_noise and (warning := noise_warning(base.unet, noise_levels(base.scheduler), conditions.bare())):
         _LOG.warning("model=sd15: %s", warning)
@@ -142,7 +160,23 @@ def _open_stable_diffusion(model: Any, device: torch.device) -> Amplifier:
     return StableDiffusionAmplifier(base, conditions, sampling, gains, device, pick_dtype(model.precision, device))
 
 
-def _open_conditions(model: Any, base: Any, applied: Any) -> Any:
+def _misfits(model: Any, applied: Any) -> Iterator[str]:
+    """What of ``cfg.model`` is not as the checkpoint was trained for, a line each; nothing where it does not say."""
+    from dda.models.pretrained import is_same_base
+
+    if applied.base is not None and not is_same_base(applied.base, model.pretrained):
+        yield (
+            f"was trained from {applied.base}, and model.pretrained={model.pretrained}: what it learnt is a change of "
+            "the base it was trained from; give that one, unless both hold the same weights"
+        )
+    if applied.strength is not None and applied.strength != model.strength:
+        yield (
+            f"was trained for model.strength={applied.strength:g}, and model.strength={model.strength:g}: passes begin "
+            "where it did not learn to; give the strength that it was trained for"
+        )
+
+
+def _open_conditions(model: Any, base: Any, applied: Any, device: torch.device) -> Any:
     """Words, as the user, else the checkpoint, else the project has them; pictures where the checkpoint wants them."""
     from dda.models.image_conditions import ImageConditions
     from dda.models.image_tokens import load_image_encoder
@@ -150,7 +184,7 @@ def _open_conditions(model: Any, base: Any, applied: Any) -> Any:
 
     if applied.image_tokens is not None:
         pictures = {name: to_tensor(_read_picture(name, Path(path)))[None] for name, path in model.style_images.items()}
-        return ImageConditions(applied.image_tokens, load_image_encoder(model.image_encoder), pictures)
+        return ImageConditions(applied.image_tokens, load_image_encoder(model.image_encoder, device), pictures)
     prompt, bare_prompt = (
         next(text for text in texts if text is not None)
         for texts in ((model.prompt, applied.prompt, PROMPT), (model.bare_prompt, applied.bare_prompt, BARE_PROMPT))

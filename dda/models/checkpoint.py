@@ -1,6 +1,5 @@
 """Checkpoints of the compact model: a folder of config JSON, safetensors and a model card."""
 
-import hashlib
 import json
 from importlib import resources
 from pathlib import Path
@@ -9,6 +8,7 @@ import torch
 
 from dda.mistakes import UserError, first_line
 from dda.models.compact import CompactResidualModel
+from dda.models.digest import digest_files
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -61,9 +61,7 @@ def known_styles(checkpoint: str | Path | None) -> list[str]:
 def checkpoint_digest(checkpoint: str | Path | None) -> str:
     """SHA-256 of a checkpoint's config and weights: what makes its pixels."""
     folder = shipped_checkpoint() if checkpoint is None else Path(checkpoint)
-    digest = hashlib.sha256((folder / CONFIG).read_bytes())
-    digest.update((folder / WEIGHTS).read_bytes())
-    return digest.hexdigest()
+    return digest_files([folder / CONFIG, folder / WEIGHTS])
 
 
 def _check_kind(folder: Path) -> None:

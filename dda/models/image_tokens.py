@@ -5,11 +5,14 @@ from torch import nn
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from dda.mistakes import UserError, first_line
+from dda.models.pretrained import identity
 
 ENCODER = "h94/IP-Adapter"
 """Hub id of the image encoder that the official release was trained with: CLIP ViT-H/14, embeddings of 1024."""
 
 ENCODER_FOLDER = "models/image_encoder"
+ENCODER_FILES = tuple(f"{ENCODER_FOLDER}/{name}" for name in ("config.json", "model.safetensors"))
+"""What of it is read."""
 
 
 class ImageTokens(nn.Module):
@@ -40,7 +43,7 @@ class ImageEncoder:
     """CLIP's embedding of a picture.
 
     Args:
-        model: CLIP's vision tower and its projection; on its device, in its dtype.
+        model: CLIP's vision tower and its projection; embeddings are on its device.
     """
 
     def __init__(self, model: CLIPVisionModelWithProjection) -> None:
@@ -55,17 +58,28 @@ class ImageEncoder:
         return self.model(pixels.to(self.model.device, self.model.dtype)).image_embeds.float()
 
 
-def load_image_encoder(pretrained: str = ENCODER) -> ImageEncoder:
+def encoder_identity(pretrained: str) -> str:
+    """What an image encoder is called on the hub; of a folder, the SHA-256 of its files, wherever it lies."""
+    return identity(pretrained, ENCODER_FILES)
+
+
+def load_image_encoder(pretrained: str = ENCODER, device: torch.device | None = None) -> ImageEncoder:
     """The image encoder of a hub id or local folder, its weights in ``models/image_encoder``.
+
+    Args:
+        pretrained: the hub id or the folder.
+        device: where it runs; None: the CPU.
 
     Raises:
         UserError: it is neither on this machine nor to be had from the hub, or no CLIP vision model.
     """
     try:
-        model = CLIPVisionModelWithProjection.from_pretrained(pretrained, subfolder=ENCODER_FOLDER, dtype=torch.float32)
+        model = CLIPVisionModelWithProjection.from_pretrained(
+            pretrained, subfolder=ENCODER_FOLDER, dtype=torch.float32, use_safetensors=True
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"the official release needs the CLIP image encoder {pretrained}/{ENCODER_FOLDER}, which cannot be loaded: "
             f"{first_line(error)}; run once where the hub can be reached, or give a checkpoint that text conditions"
         ) from error
-    return ImageEncoder(model)
+    return ImageEncoder(nn.Module.to(model, device))

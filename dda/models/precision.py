@@ -25,6 +25,23 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """How a type is recorded: "float32", "bfloat16", "float16"."""
+    return str(dtype).removeprefix("torch.")
+
+
+def vae_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """The type of the VAE beside a U-Net of type ``dtype``: the U-Net's, but never bf16.
+
+    R_m is a difference of two decodes, and bf16's 8 bits of mantissa round each by up to a grey level. fp16 has 11
+    bits at the same speed on a GPU; a CPU has no fast convolutions in it, and takes fp32. Measured on a tiny random
+    model beside a bf16 U-Net, mean error of R_m in grey levels: 0.80 with the VAE in bf16, 0.25 in fp16, 0.20 in fp32.
+    """
+    if dtype != torch.bfloat16:
+        return dtype
+    return torch.float16 if device.type == "cuda" else torch.float32
+
+
 @dataclass(frozen=True)
 class PrecisionError:
     """How far makeup residuals inside the masks are from exact ones: mean and worst in grey levels, mean relative."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ FILES = (
     "tokenizer/tokenizer_config.json",
 )
 """Of a model folder, beside the tokenizer's vocabulary (a file or two). Pickled weights are never read."""
+
+VOCABULARY = tuple(
+    f"tokenizer/{name}"
+    for name in ("tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+)
+"""What tells a tokenizer's words; a tokenizer has some of these."""
 
 HUB_PATIENCE = 5.0
 """Seconds to wait for the hub's first answer."""
@@ -57,9 +64,22 @@ class StableDiffusion:
 
 def base_identity(pretrained: str) -> str:
     """What a base model is called on the hub; of a folder, the SHA-256 of its files, wherever it lies."""
+    return identity(pretrained, (*FILES, *VOCABULARY))
+
+
+def identity(pretrained: str, names: Iterable[str]) -> str:
+    """A hub id as it is; of a folder, the SHA-256 of those of the named files that it has.
+
+    A hub id stays a name, so that a run begun before the download can go on after it.
+    """
     if not os.path.isdir(pretrained):
         return pretrained
-    return digest_files(file for name in FILES if (file := Path(pretrained, name)).is_file())
+    return digest_files(file for name in names if (file := Path(pretrained, name)).is_file())
+
+
+def is_same_base(one: str, other: str) -> bool:
+    """Whether two hub ids or folders are the same by name, or the same folder by two paths."""
+    return one == other or (os.path.isdir(one) and os.path.isdir(other) and Path(one).samefile(other))
 
 
 def load_stable_diffusion(pretrained: str) -> StableDiffusion:

@@ -16,6 +16,10 @@ class Residuals:
     makeup: torch.Tensor
     detail: torch.Tensor | float = 0.0
 
+    def finite(self) -> torch.Tensor:
+        """Which of the pictures have residuals without infinities and NaN, (N,): half precision may overflow."""
+        return torch.isfinite(self.makeup + self.detail).flatten(1).all(1)
+
 
 def compose(
     source: torch.Tensor,

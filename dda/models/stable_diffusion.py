@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from dda.faces.align import ALIGNED_SIZE
 from dda.faces.face import Face
+from dda.models.precision import vae_dtype
 from dda.models.pretrained import StableDiffusion
 from dda.models.rdm import Residuals
 from dda.models.region_attention import RegionConditions, gate_by_region
@@ -77,7 +78,8 @@ class StableDiffusionAmplifier:
         sampling: how the passes are walked.
         gains: (alpha / alpha_ref) w_r of the checkpoint, (4,).
         device: where it runs.
-        dtype: number format of the networks, see :func:`dda.models.precision.pick_dtype`.
+        dtype: number format of the U-Net, see :func:`dda.models.precision.pick_dtype`; the VAE's follows from it, see
+            :func:`dda.models.precision.vae_dtype`.
 
     Raises:
         UserError: a scheduler that cannot do what ``sampling`` asks for.
@@ -99,7 +101,7 @@ class StableDiffusionAmplifier:
         self._gains = gains.to(device)
         # diffusers' own `to` warns of modules to keep in float32, though these two networks have none
         self._unet: Any = nn.Module.to(model.unet, device, dtype)
-        self._vae: Any = nn.Module.to(model.vae, device, dtype)
+        self._vae: Any = nn.Module.to(model.vae, device, vae_dtype(dtype, device))
         gate_by_region(self._unet)
         if _memory(device) < SMALL_MEMORY:
             self._vae.enable_slicing()  # not tiling: its seams would show in a difference of decodes
@@ -122,7 +124,7 @@ class StableDiffusionAmplifier:
             faces: not needed, the masks say where the regions are.
             noise: that of the start, then that of each step, (N, 1 + steps, 4, h, w).
         """
-        face_tokens = self._conditions.face_tokens(source)
+        face_tokens = self._conditions.face_tokens(source).to(self.device)
         bare = condition(self._conditions, face_tokens).to(self.device, self.dtype)
         clean = self._encode(source)
         if self._inverse is None:
@@ -244,13 +246,13 @@ class StableDiffusionAmplifier:
 
     def _encode(self, pictures: torch.Tensor) -> torch.Tensor:
         """Latents (N, 4, h, w) of pictures (N, 3, H, W) in [0, 1]: the mode, so that nothing here is random."""
-        mode = self._vae.encode((2 * pictures - 1).to(self.dtype)).latent_dist.mode()
+        mode = self._vae.encode((2 * pictures - 1).to(self._vae.dtype)).latent_dist.mode()
         return mode.float() * self._vae.config.scaling_factor
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pictures (N, 3, H, W) of latents (N, 4, h, w); not clipped, so that differences stay linear."""
         scaled = latents / self._vae.config.scaling_factor
-        return self._vae.decode(scaled.to(self.dtype)).sample.float() / 2 + 0.5
+        return self._vae.decode(scaled.to(self._vae.dtype)).sample.float() / 2 + 0.5
 
 
 def _of_step(noise: torch.Tensor, index: int) -> torch.Tensor:

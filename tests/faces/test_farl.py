@@ -1,7 +1,9 @@
+import importlib.util
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from torch import nn
 
 from dda.faces.dataset import FaceDataset
 from dda.faces.face import Face
-from dda.faces.farl import LID_ABOVE, LID_BELOW, MIN_PROBABILITY, FaRLParser, eye_ring, face_outline
+from dda.faces.farl import LID_ABOVE, LID_BELOW, MIN_PROBABILITY, FaRLParser, anchors, eye_ring, face_outline
 from dda.faces.prepare import SourceError, prepare
 from dda.mistakes import UserError
 from dda.styles import REGIONS
@@ -145,6 +147,43 @@ def test_a_large_picture_has_faces_in_its_own_pixels(lapa: FaRLParser, template:
     assert face.size == pytest.approx(2 * 0.62 * 512, rel=0.01)
 
 
+# --- The detector's anchors ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def facers_own() -> ModuleType:
+    """facer's detector as it is installed, apart from the one that this process uses."""
+    spec = importlib.util.find_spec("facer.face_detection.retinaface")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("size", [(512, 512), (1024, 683), (31, 1000), (7, 5), (1, 1)])
+@pytest.mark.parametrize("clip", [False, True])
+def test_anchors_are_those_of_facer_bit_for_bit(size: tuple[int, int], clip: bool, facers_own: ModuleType) -> None:
+    box = facers_own.PriorBox({**facers_own.cfg_mnet, "clip": clip}, size)
+    expected, found = box.generate_anchors(CPU), anchors(box, CPU)
+    assert found.dtype == expected.dtype and torch.equal(found, expected)
+
+
+def test_faces_are_found_as_with_facers_own_anchors(
+    lapa: FaRLParser, marked_portraits: list[np.ndarray], marked: Callable[..., np.ndarray], facers_own: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from facer.face_detection.retinaface import PriorBox
+
+    pictures = [*marked_portraits, marked(np.full((300, 421, 3), 128, np.uint8), row=4, column=7, small=True)]
+    assert PriorBox.generate_anchors is anchors
+    found = [lapa.detect(picture) for picture in pictures]
+    monkeypatch.setattr(PriorBox, "generate_anchors", facers_own.PriorBox.generate_anchors)
+    for picture, faces in zip(pictures, found, strict=True):
+        for ours, theirs in zip(faces, lapa.detect(picture), strict=True):
+            assert np.array_equal(ours.key_points, theirs.key_points) and ours.size == theirs.size
+    assert [len(faces) for faces in found] == [1, 1, 1]
+
+
 # --- Eyes and outline ------------------------------------------------------------------------------------
 
 
@@ -241,6 +280,48 @@ def test_another_network_is_refused(detector_file: Path, parser_files: dict[str,
         FaRLParser("lapa", str(file), str(detector_file), CPU)
     with pytest.raises(UserError, match=r"parser\.detector_weights: .*lapa\.pt cannot be read"):
         FaRLParser("lapa", str(parser_files["lapa"]), str(parser_files["lapa"]), CPU)
+
+
+class Failing(nn.Module):
+    """Fails as where memory is lacking on a picture that is as red as ``limit``, and otherwise on a green one."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = torch.zeros(images.shape[0], 11, 448, 448)
+        fits = images[:, 0].max() < self.limit
+        logits = torch._functional_assert_async(fits, "CUDA out of memory. Tried to allocate 2.00 GiB", logits)
+        return torch._functional_assert_async(images[:, 1].max() < 1, "an operation failed", logits), images
+
+
+@pytest.fixture
+def open_failing(detector_file: Path, tmp_path: Path) -> Callable[[float], FaRLParser]:
+    def make(limit: float) -> FaRLParser:
+        file = tmp_path / "failing.pt"
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            torch.jit.save(torch.jit.script(Failing(limit)), str(file))
+        return FaRLParser("lapa", str(file), str(detector_file), CPU)
+
+    return make
+
+
+def test_lack_of_memory_is_told_from_other_failures(open_failing: Callable[[float], FaRLParser], face: Face) -> None:
+    """TorchScript's interpreter makes a plain RuntimeError of every error of torch's."""
+    parser = open_failing(1.0)
+    red, green = np.zeros((2, 512, 512, 3), np.uint8)
+    red[..., 0] = green[..., 1] = 255
+    with pytest.raises(torch.OutOfMemoryError, match=r"^CUDA out of memory\. Tried to allocate 2\.00 GiB$"):
+        parser.regions(red, face)
+    with pytest.raises(RuntimeError, match="an operation failed") as other:
+        parser.regions(green, face)
+    assert not isinstance(other.value, torch.OutOfMemoryError)
+
+
+def test_a_device_too_small_for_the_parser_is_told(open_failing: Callable[[float], FaRLParser]) -> None:
+    with pytest.raises(UserError, match=r"^device=cpu: out of memory for FaRL; .*parser=mesh$"):
+        open_failing(0.0)
 
 
 def test_without_facer_the_user_learns_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -9,19 +10,22 @@ from diffusers import UNet2DConditionModel
 from omegaconf import DictConfig
 from safetensors.torch import save_file
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from dda.faces.prepare import PreparedFace
 from dda.images import to_tensor
 from dda.mistakes import UserError
-from dda.models.amplifier import known_styles, open_amplifier, pixel_settings
+from dda.models.amplifier import _open_conditions, known_styles, open_amplifier, pixel_settings
+from dda.models.formats import apply_checkpoint
+from dda.models.pretrained import load_stable_diffusion
 from dda.models.rdm import Residuals
 from dda.png import encode_png
 from dda.styles import REGIONS, Style
 from tests.models.formats.tiny import legacy_lora
 from tests.test_conf import load
 
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 RED = Style("Red lips", dict.fromkeys(REGIONS, "Red lips"), dict.fromkeys(REGIONS, 1.0))
 
 
@@ -33,10 +37,10 @@ def config(tiny_sd: Path, **changed: Any) -> DictConfig:
     return model
 
 
-def paint(model: DictConfig, face: PreparedFace) -> Residuals:
-    amplifier = open_amplifier(model, CPU)
-    source, masks = to_tensor(face.source)[None], torch.from_numpy(face.regions.masks)[None]
-    noise = torch.randn(1, *amplifier.noise_shape, generator=torch.Generator().manual_seed(0))
+def paint(model: DictConfig, face: PreparedFace, device: torch.device = CPU) -> Residuals:
+    amplifier = open_amplifier(model, device)
+    source, masks = to_tensor(face.source)[None].to(device), torch.from_numpy(face.regions.masks)[None].to(device)
+    noise = torch.randn(1, *amplifier.noise_shape, generator=torch.Generator().manual_seed(0)).to(device)
     return amplifier.residuals(amplifier.share(source, masks, [face.regions.face], noise), [0], [RED])
 
 
@@ -45,6 +49,18 @@ def lora(tiny_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lora")
     unet = UNet2DConditionModel.from_pretrained(tiny_sd / "unet")
     save_file(legacy_lora(unet), folder / "pytorch_lora_weights.safetensors")
+    return folder
+
+
+@pytest.fixture
+def ours(tiny_sd: Path, lora: Path, tmp_path: Path) -> Path:
+    """The lora's file in a folder of our own form: trained from the tiny base, for a strength of 0.5."""
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    (folder / "pytorch_lora_weights.safetensors").hardlink_to(lora / "pytorch_lora_weights.safetensors")
+    learned = {"alpha": 0.5, "region_weights": dict.fromkeys(REGIONS, 1.0), "styles": ["Red lips"]}
+    made = {"base": str(tiny_sd), "strength": 0.5, "prompt": "{style}", "bare_prompt": "", "rank": 4}
+    (folder / "dda.json").write_text(json.dumps({"format": "dda-sd15", "version": 1, **learned, **made}))
     return folder
 
 
@@ -68,6 +84,32 @@ def image_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vision = CLIPVisionModelWithProjection(CLIPVisionConfig(**size, patch_size=32, projection_dim=16))
     vision.save_pretrained(folder / "models" / "image_encoder")
     return folder
+
+
+def misfits(model: DictConfig, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What an opened amplifier warns of its checkpoint."""
+    caplog.clear()
+    open_amplifier(model, CPU)
+    return [record.message for record in caplog.records if record.message.startswith("model.checkpoint=")]
+
+
+def test_a_checkpoint_on_the_base_and_strength_of_its_training_is_no_cause_to_warn(
+    tiny_sd: Path, ours: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "link").symlink_to(tiny_sd)
+    for base in (tiny_sd, tmp_path / "link"):
+        assert misfits(config(base, checkpoint=str(ours)), caplog) == []
+
+
+def test_a_checkpoint_on_another_base_or_strength_is_warned_of(
+    tiny_sd: Path, ours: Path, lora: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = shutil.copytree(tiny_sd, tmp_path / "other")
+    base, strength = misfits(config(other, checkpoint=str(ours), strength=0.25), caplog)
+    assert f"was trained from {tiny_sd}, and model.pretrained={other}: " in base
+    assert "was trained for model.strength=0.5, and model.strength=0.25: " in strength
+    assert "\n" not in base + strength
+    assert misfits(config(other, checkpoint=str(lora), strength=0.25), caplog) == []  # a file that does not say
 
 
 @pytest.fixture
@@ -113,6 +155,34 @@ def test_the_official_release_is_conditioned_on_pictures(
     assert float((paint(model, portraits[0]).makeup - painted).abs().max()) > 1e-3
 
 
+def test_the_official_release_is_conditioned_where_it_runs(
+    tiny_sd: Path, official: Path, image_encoder: Path, red_picture: Path
+) -> None:
+    """On a GPU that need not be there: fake tensors have a device, and no values."""
+    model = config(
+        tiny_sd, checkpoint=str(official), style_images={"Red lips": str(red_picture)}, image_encoder=str(image_encoder)
+    )
+    base = load_stable_diffusion(model.pretrained)
+    applied = apply_checkpoint(model.checkpoint, base.unet)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        conditions = _open_conditions(model, base, applied, GPU)
+        faces = conditions.face_tokens(torch.rand(2, 3, 512, 512, device=GPU))
+        found = [faces, conditions.bare(), conditions.tokens("Red lips")]
+    assert [tuple(tokens.shape) for tokens in found] == [(2, 3, 32), (1, 3, 32), (1, 3, 32)]
+    assert {tokens.device.type for tokens in found} == {"cuda"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_official_release_paints_on_a_gpu_what_it_paints_without(
+    tiny_sd: Path, official: Path, image_encoder: Path, red_picture: Path, portraits: list[PreparedFace]
+) -> None:
+    style_images = {"Red lips": str(red_picture)}
+    given = {"checkpoint": str(official), "style_images": style_images, "image_encoder": str(image_encoder)}
+    model = config(tiny_sd, precision="fp32", **given)
+    here, there = (paint(model, portraits[0], device).makeup.cpu() for device in (CPU, GPU))
+    assert float((here - there).abs().mean()) < 0.1 * float(here.abs().mean())
+
+
 def test_the_official_release_needs_its_pictures(tiny_sd: Path, official: Path, image_encoder: Path) -> None:
     with pytest.raises(UserError, match=r"model\.style_images: must be given"):
         known_styles(config(tiny_sd, checkpoint=str(official)))
@@ -153,3 +223,28 @@ def test_a_base_model_is_known_by_what_its_folder_holds(tiny_sd: Path, tmp_path:
     assert pixel_settings(config(moved), CPU) != before
     hub = pixel_settings(config(Path("somebody/base")), CPU)
     assert hub["model"]["pretrained"] == "somebody/base"
+
+
+def test_an_image_encoder_is_known_by_what_its_folder_holds_where_it_is_used(
+    tiny_sd: Path, official: Path, lora: Path, image_encoder: Path, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(image_encoder, tmp_path / "moved")
+
+    def recorded(checkpoint: Path, encoder: Path | str) -> str:
+        model = config(tiny_sd, checkpoint=str(checkpoint), image_encoder=str(encoder))
+        return pixel_settings(model, CPU)["model"]["image_encoder"]
+
+    before = recorded(official, image_encoder)
+    assert len(before) == 64 and recorded(official, moved) == before
+    weights = moved / "models" / "image_encoder" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    assert recorded(official, moved) != before
+    assert recorded(official, "somebody/encoder") == "somebody/encoder"
+    assert recorded(lora, moved) == str(moved)  # words condition it: no file is read
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_machine_without_a_gpu_can_say_what_a_run_on_gpus_depends_on(tiny_sd: Path) -> None:
+    """As the head of a Ray cluster, which cannot tell what auto means on the machines that work."""
+    for asked, recorded in (("auto", "auto"), ("fp32", "float32"), ("bf16", "bfloat16")):
+        assert pixel_settings(config(tiny_sd, precision=asked), GPU)["model"]["precision"] == recorded

@@ -1,4 +1,3 @@
-import hashlib
 import json
 import pickle
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from dda.mistakes import UserError
 from dda.models.checkpoint import WEIGHTS, checkpoint_digest, load_compact, shipped_checkpoint
 from dda.models.compact import CompactResidualModel
+from dda.models.digest import digest_files
 
 
 @pytest.fixture
@@ -149,10 +149,11 @@ def test_the_trap_would_spring(tmp_path: Path) -> None:
 
 def test_the_digest_is_that_of_config_and_weights(folder: Path) -> None:
     before = checkpoint_digest(folder)
-    whole = (folder / "config.json").read_bytes() + (folder / WEIGHTS).read_bytes()
-    assert before == hashlib.sha256(whole).hexdigest()
+    assert before == digest_files([folder / "config.json", folder / WEIGHTS])
     weights = load_file(folder / WEIGHTS)
     weights["alpha"] += 1e-3
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-    assert checkpoint_digest(folder) != before
+    changed = checkpoint_digest(folder)
+    change_config(folder, styles=["A", "B"])
+    assert len({before, changed, checkpoint_digest(folder)}) == 3
     assert checkpoint_digest(None) == checkpoint_digest(shipped_checkpoint())

@@ -10,7 +10,14 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from dda.images import to_tensor
 from dda.mistakes import UserError
-from dda.models.image_tokens import ImageEncoder, ImageTokens, load_image_encoder
+from dda.models.image_tokens import (
+    ENCODER,
+    ENCODER_FILES,
+    ImageEncoder,
+    ImageTokens,
+    encoder_identity,
+    load_image_encoder,
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +71,27 @@ def test_the_encoder_of_a_local_folder(vision: CLIPVisionModelWithProjection, tm
     vision.save_pretrained(tmp_path / "models" / "image_encoder")
     pictures = torch.rand(1, 3, 64, 64)
     assert torch.allclose(load_image_encoder(str(tmp_path))(pictures), ImageEncoder(vision)(pictures), atol=1e-5)
+
+
+def test_an_encoder_is_known_by_what_its_folder_holds(vision: CLIPVisionModelWithProjection, tmp_path: Path) -> None:
+    for place in ("one", "other"):
+        vision.save_pretrained(tmp_path / place / "models" / "image_encoder")
+    one, other = (str(tmp_path / place) for place in ("one", "other"))
+    assert encoder_identity(one) == encoder_identity(other) and len(encoder_identity(one)) == 64
+    for name in ENCODER_FILES:
+        before = encoder_identity(other)
+        (tmp_path / "other" / name).write_bytes((tmp_path / "other" / name).read_bytes() + b" ")
+        assert encoder_identity(other) != before
+    assert encoder_identity(ENCODER) == ENCODER
+
+
+def test_pickled_weights_are_not_read(vision: CLIPVisionModelWithProjection, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "image_encoder"
+    vision.save_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    torch.save(vision.state_dict(), folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="CLIP image encoder"):
+        load_image_encoder(str(tmp_path))
 
 
 def test_no_encoder(tmp_path: Path) -> None:

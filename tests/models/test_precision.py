@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dda.models.precision import pick_dtype
+from dda.models.precision import pick_dtype, vae_dtype
 
 
 @pytest.mark.parametrize(
@@ -10,6 +10,21 @@ from dda.models.precision import pick_dtype
 )
 def test_the_precision_on_a_cpu(precision: str, dtype: torch.dtype) -> None:
     assert pick_dtype(precision, torch.device("cpu")) == dtype
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "expected"),
+    [
+        (torch.bfloat16, "cuda", torch.float16),
+        (torch.bfloat16, "cpu", torch.float32),
+        (torch.float16, "cuda", torch.float16),
+        (torch.float16, "cpu", torch.float16),
+        (torch.float32, "cuda", torch.float32),
+        (torch.float32, "cpu", torch.float32),
+    ],
+)
+def test_the_vae_is_never_in_bf16(dtype: torch.dtype, device: str, expected: torch.dtype) -> None:
+    assert vae_dtype(dtype, torch.device(device)) == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from safetensors.torch import load_file, save_file
 
 from dda.mistakes import UserError
-from dda.models.pretrained import FILES, load_stable_diffusion
+from dda.models.pretrained import FILES, base_identity, is_same_base, load_stable_diffusion
 
 HUB_ID = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -49,6 +49,30 @@ def test_a_folder_gives_the_components_that_diffusers_gives(tiny_sd: Path) -> No
     assert ours.tokenizer.model_max_length == 77
     assert ours.scheduler.items() >= {"beta_end": 0.012, "_class_name": "PNDMScheduler"}.items()
     assert ours.downsampling == 8
+
+
+@pytest.mark.parametrize("name", [*FILES, "tokenizer/tokenizer.json", "tokenizer/vocab.json", "tokenizer/merges.txt"])
+def test_a_folder_is_known_by_every_file_that_is_read(name: str, copy: Path, tiny_sd: Path) -> None:
+    assert base_identity(str(copy)) == base_identity(str(tiny_sd))
+    file = copy / name
+    file.write_bytes((file.read_bytes() if file.exists() else b"") + b" ")
+    assert base_identity(str(copy)) != base_identity(str(tiny_sd))
+
+
+def test_a_hub_id_is_known_by_its_name_before_and_after_the_download(offline: Path, tiny_sd: Path) -> None:
+    assert base_identity(HUB_ID) == HUB_ID
+    fill_cache(offline, tiny_sd)
+    assert base_identity(HUB_ID) == HUB_ID
+
+
+def test_the_same_base_by_name_or_by_another_path(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(copy)
+    (tmp_path / "other").mkdir()
+    folder = str(copy)
+    assert is_same_base(HUB_ID, HUB_ID) and is_same_base(folder, folder) and is_same_base("/gone", "/gone")
+    assert is_same_base(folder, str(tmp_path / "link")) and is_same_base(f"{tmp_path}/other/../model", folder)
+    for other in (HUB_ID, "/gone", str(tmp_path / "other")):
+        assert not is_same_base(folder, other) and not is_same_base(other, folder)
 
 
 def test_half_precision_files_are_read_in_float32(copy: Path) -> None:

@@ -17,26 +17,24 @@ class AppliedCheckpoint:
     """What a checkpoint was, and what of it does not live in the U-Net.
 
     Attributes:
-        format: its format in a few words.
         line: the report: format, what was loaded, what was ignored, alpha and region weights.
         alpha: the RDM's residual weight; alpha_ref where the format has none.
         region_weights: w_r (4,), in the order of the regions; 1 where the format has none, skin's for brows.
         image_tokens: the official release's condition; None for those conditioned by text.
-        styles: names of the styles it was trained on; empty where the format does not say.
         prompt: prompt it was trained with, ``{style}`` in it; None where the format does not say.
         bare_prompt: prompt of the bare face it was trained with; None where the format does not say.
         base: hub id or folder of the model it was trained from; None where the format does not say.
+        strength: ``model.strength`` it was trained for; None where the format does not say.
     """
 
-    format: str
     line: str
     alpha: float = ALPHA_REF
     region_weights: torch.Tensor = field(default_factory=lambda: torch.ones(len(REGIONS)))
     image_tokens: ImageTokens | None = None
-    styles: tuple[str, ...] = ()
     prompt: str | None = None
     bare_prompt: str | None = None
     base: str | None = None
+    strength: float | None = None
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def read_lora(
         UserError: its keys, shapes or values do not fit the U-Net.
     """
     weights, loaded, ignored = merge_lora(file, content, metadata, unet)
-    return Reading(weights, AppliedCheckpoint("LoRA", describe("LoRA", loaded, ignored)))
+    return Reading(weights, AppliedCheckpoint(describe("LoRA", loaded, ignored)))
 
 
 def merge_lora(

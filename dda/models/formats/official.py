@@ -30,7 +30,7 @@ def read_official(folder: Path, unet: UNet2DConditionModel) -> Reading:
     loaded = f"{loaded}, {tokens.count} image tokens a picture"
     return Reading(
         weights,
-        AppliedCheckpoint("official release", describe("official release", loaded, ignored), image_tokens=tokens),
+        AppliedCheckpoint(describe("official release", loaded, ignored), image_tokens=tokens),
     )
 
 

@@ -36,14 +36,13 @@ def read_ours(folder: Path, unet: UNet2DConditionModel) -> Reading:
     return Reading(
         weights,
         AppliedCheckpoint(
-            FORMAT,
             describe(FORMAT, loaded, ignored, alpha, region_weights),
             alpha,
             order_regions(region_weights),
-            styles=tuple(config["styles"]),
             prompt=config["prompt"],
             bare_prompt=config["bare_prompt"],
             base=config["base"],
+            strength=float(config["strength"]),
         ),
     )
 
@@ -66,7 +65,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     regions = config.get("region_weights")
     if not isinstance(regions, dict):
         raise file.refusal(f"has region_weights={regions}; it must be a number for each of {', '.join(REGIONS)}")
-    numbers = {"alpha": config.get("alpha")}
+    numbers = {name: config.get(name) for name in ("alpha", "strength")}
     numbers |= {f"region_weights.{region}": regions.get(region) for region in REGIONS}
     for name, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):

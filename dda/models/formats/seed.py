@@ -42,7 +42,6 @@ def read_seed(file: CheckpointFile, content: Mapping[str, Any], unet: UNet2DCond
     return Reading(
         weights,
         AppliedCheckpoint(
-            "seed format",
             describe("seed format", loaded, ignored, alpha, region_weights),
             alpha,
             order_regions(region_weights),

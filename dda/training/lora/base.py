@@ -10,6 +10,7 @@ from diffusers.training_utils import cast_training_params, compute_snr
 from peft import LoraConfig
 
 from dda.mistakes import UserError
+from dda.models.precision import vae_dtype
 from dda.models.pretrained import StableDiffusion, load_stable_diffusion
 from dda.models.text_conditions import TextConditions
 
@@ -81,7 +82,7 @@ def load_base(
         styles: their names.
         rank: of the LoRA matrices.
         device: where the networks go.
-        dtype: of the frozen weights.
+        dtype: of the U-Net's frozen weights; the VAE's follows from it, see :func:`dda.models.precision.vae_dtype`.
 
     Raises:
         UserError: the model cannot be loaded or predicts neither noise nor velocity, or a prompt is too long.
@@ -95,7 +96,7 @@ def load_base(
         )
     conditions = TextConditions(model.tokenizer, model.text_encoder, prompt, bare_prompt)
     tokens = torch.cat([conditions.bare(), *(conditions.tokens(style) for style in styles)])
-    model.vae.to(device, dtype)
+    model.vae.to(device, vae_dtype(dtype, device))
     model.unet.to(device, dtype)
     # alpha / rank = 1: the scale that readers of LoRA files take where the file says nothing.
     model.unet.add_adapter(

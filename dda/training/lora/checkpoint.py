@@ -24,13 +24,23 @@ SEED_FILE = "checkpoint.pth"
 
 @dataclass(frozen=True)
 class Made:
-    """What a checkpoint was made of: ``base`` model, ``rank``, names of ``styles``, ``prompt`` and ``bare_prompt``."""
+    """What a checkpoint was made of, and what for.
+
+    Attributes:
+        base: hub id of the model it was trained from, or absolute path of its folder.
+        rank: of the LoRA matrices.
+        styles: their names.
+        prompt: of a style, ``{style}`` where its name goes.
+        bare_prompt: of a bare face.
+        strength: ``model.strength`` of the passes it learnt.
+    """
 
     base: str
     rank: int
     styles: Sequence[str]
     prompt: str
     bare_prompt: str
+    strength: float
 
 
 def save_checkpoint(
@@ -96,7 +106,7 @@ def _kind(made: Made) -> Kind:
             "Paints a style of makeup where the prompt names it: "
             f"`{made.prompt}`. The prompt `{made.bare_prompt}` keeps a face bare.",
             "Load it with `StableDiffusionPipeline.load_lora_weights(FOLDER)` of diffusers, or amplify with",
-            f"`python run_amplify.py model=sd15 model.pretrained={made.base} model.checkpoint=FOLDER "
-            "style_set=checkpoint`, with the `model.strength` that it was trained for.",
+            f"`python run_amplify.py model=sd15 model.pretrained={made.base} model.strength={made.strength:g} "
+            "model.checkpoint=FOLDER style_set=checkpoint`.",
         ),
     )

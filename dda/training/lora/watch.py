@@ -75,9 +75,7 @@ class LoraWatch:
         unet = copy.deepcopy(self.base.unet)
         model = replace(self.base.model, unet=unet)
         gains = torch.ones(len(REGIONS))
-        return StableDiffusionAmplifier(
-            model, self.base.conditions, self.sampling, gains, unet.device, self.base.model.vae.dtype
-        )
+        return StableDiffusionAmplifier(model, self.base.conditions, self.sampling, gains, unet.device, unet.dtype)
 
 
 def held_batches(pairs: Sequence[AlignedPair], size: int, base: Base, strength: float, seed: int) -> Iterator[Batch]:

@@ -60,7 +60,7 @@ def test_every_spelling_adds_up_times_down_to_the_weights(
     applied = apply_checkpoint(file, unet)
     assert list(unet.state_dict()) == keys
     assert same(unet.state_dict(), expected, 1e-6)
-    assert applied.format == "LoRA" and f"{len(lora) // 2} LoRA layers" in applied.line and "rank 4" in applied.line
+    assert applied.line.startswith(f"LoRA: {len(lora) // 2} LoRA layers") and "rank 4" in applied.line
     assert f"({NAMES.get(spelling, 'legacy')} keys)" in applied.line and "ignored nothing" in applied.line
     assert applied.alpha == 0.5 and applied.region_weights.tolist() == [1, 1, 1, 1] and "no alpha" in applied.line
 

@@ -22,6 +22,7 @@ CONFIG = {
     "bare_prompt": "",
     "base": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "rank": 4,
+    "strength": 0.5,
 }
 
 
@@ -55,10 +56,10 @@ def test_the_lora_and_what_the_json_says(
 ) -> None:
     applied = apply_checkpoint(folder, unet)
     assert torch.allclose(output(unet), output(trained), atol=2e-5)
-    assert applied.format == "dda-sd15" and applied.alpha == 0.6
+    assert applied.line.startswith("dda-sd15: ") and applied.alpha == 0.6
     assert torch.equal(applied.region_weights, torch.tensor([1.1, 0.9, 1.0, 0.8]))
-    assert applied.styles == ("Red lip makeup", "은은한")
-    assert (applied.prompt, applied.bare_prompt, applied.base) == (CONFIG["prompt"], "", CONFIG["base"])
+    assert (applied.prompt, applied.bare_prompt) == (CONFIG["prompt"], "")
+    assert (applied.base, applied.strength) == (CONFIG["base"], 0.5)
     assert "alpha 0.6; region weights eyes 1.1, lips 0.9, skin 1, brows 0.8" in applied.line
     assert "2 styles" in applied.line and "\n" not in applied.line
 
@@ -71,6 +72,8 @@ def test_the_lora_and_what_the_json_says(
         ({"alpha": None}, "alpha=None"),
         ({"alpha": float("nan")}, "alpha=nan"),
         ({"alpha": True}, "alpha=True"),
+        ({"strength": None}, "strength=None"),
+        ({"strength": "0.5"}, "strength=0.5"),
         ({"region_weights": [1, 1, 1, 1]}, "region_weights"),
         ({"region_weights": {"eyes": 1, "lips": 1, "skin": 1}}, "region_weights.brows=None"),
         ({"styles": []}, "styles=[]"),

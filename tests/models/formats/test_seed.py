@@ -46,7 +46,7 @@ def test_the_whole_u_net_alpha_and_region_weights(
     torch.save(content, file)
     applied = apply_checkpoint(file, unet)
     assert same(unet.state_dict(), make_unet(seed=7).state_dict())
-    assert applied.format == "seed format" and applied.alpha == 0.75 and applied.image_tokens is None
+    assert applied.line.startswith("seed format: ") and applied.alpha == 0.75 and applied.image_tokens is None
     assert applied.region_weights.tolist() == [1.5, 0.5, 1.25, 1.25]
     assert "rdm_state_dict agrees" in applied.line and "ignored epoch" in applied.line and "\n" not in applied.line
     assert "alpha 0.75; region weights eyes 1.5, lips 0.5, skin 1.25, brows 1.25 (skin's)" in applied.line

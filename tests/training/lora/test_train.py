@@ -125,10 +125,11 @@ def test_the_checkpoint_says_what_it_is(trained: Path, trained_sd: Path) -> None
     assert json.loads((checkpoint / "dda.json").read_text()) == {
         "format": "dda-sd15", "version": 1, "alpha": 0.5, "base": str(trained_sd), "rank": 4,
         "region_weights": {"eyes": 1, "lips": 1, "skin": 1, "brows": 1}, "styles": ["Tinted lips"],
-        "prompt": "a photo of a face with {style}", "bare_prompt": "",
+        "prompt": "a photo of a face with {style}", "bare_prompt": "", "strength": 0.3,
     }  # fmt: skip
     card = (checkpoint / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\n") and "base_model" not in card  # which is a hub id, not a folder of this machine
+    assert "model.strength=0.3 model.checkpoint=FOLDER" in card
     for fact in ("- Tinted lips", "2 in 1 styles", f"{UPDATES} of 4 pictures", "- rank: 4", "- seed PSNR, dB: "):
         assert fact in card
 
@@ -158,13 +159,22 @@ def test_a_killed_training_goes_on_to_the_same_weights(
         assert (run / "checkpoint" / name).read_bytes() == (straight / "checkpoint" / name).read_bytes()
 
 
-@pytest.mark.parametrize("change", ["seed=1", "train.rank=8", "train.condition_dropout=0.2", "model.bare_prompt=bare"])
+@pytest.mark.parametrize(
+    "change",
+    ["seed=1", "train.rank=8", "train.condition_dropout=0.2", "model.bare_prompt=bare", "train.precision=bf16"],
+)
 def test_a_resume_with_other_settings_is_refused(change: str, trained: Path, train: Train, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "train" / "run")
     with pytest.raises(UserError, match=rf"{change.partition('=')[0]}: is .* but .* was begun with"):
         train(tmp_path, f"train.updates={UPDATES}", change)
     kept = load_file(tmp_path / "train" / "run" / "checkpoint" / WEIGHTS)
     assert all(torch.equal(weight, kept[name]) for name, weight in load_file(trained / "checkpoint" / WEIGHTS).items())
+
+
+def test_a_number_format_is_recorded_as_what_it_means_here(trained: Path, train: Train, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "train" / "run")
+    assert json.loads((trained / "settings.json").read_text())["train.precision"] == "float32"
+    train(tmp_path, f"train.updates={UPDATES}", "train.seed_format=true", "train.precision=auto")  # not refused
 
 
 # --- Variants -------------------------------------------------------------------------------------------
@@ -177,6 +187,20 @@ def test_it_ends_with_the_command_that_amplifies(
     base = f"model=sd15 model.pretrained={trained_sd} model.strength=0.5"
     command = f"python run_amplify.py {base} model.checkpoint={run}/checkpoint style_set=checkpoint"
     assert capsys.readouterr().out.endswith(f"  {command}\n")
+
+
+def test_a_base_given_by_a_relative_path_is_found_again_from_anywhere(
+    trained_sd: Path, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained_sd.parent)
+    run = train(tmp_path, "train.updates=1", f"model.pretrained={trained_sd.name}")
+    assert json.loads((run / "checkpoint" / "dda.json").read_text())["base"] == str(trained_sd)
+
+
+def test_beside_a_unet_in_bf16_the_vae_is_more_exact(trained_sd: Path) -> None:
+    base = load_base(str(trained_sd), "{style}", "", ["A"], 4, torch.device("cpu"), torch.bfloat16)
+    assert (base.unet.dtype, base.model.vae.dtype) == (torch.bfloat16, torch.float32)
+    assert base.encode(torch.rand(1, 3, 64, 64)).dtype == torch.float32
 
 
 def test_bf16_and_gradient_checkpointing_train_too(trained: Path, train: Train, tmp_path: Path) -> None:
