@@ -28,6 +28,8 @@ _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_OVERFLOWN = SourceError("failed", "model", "the model gave values that are not finite; try model.precision=fp32")
+
 
 @dataclass(frozen=True)
 class Strength:
@@ -216,10 +218,13 @@ class Amplification:
                 )
                 targets = compose(source[members], masks[members], residuals, gains, self.strength.detail).cpu()
                 leaks = raw_leakage(residuals.makeup, masks[members], gains).cpu()
-            for job, target, leak in zip(chunk, targets, leaks, strict=False):
-                yield _outcome(
-                    job, to_uint8(target), {"raw_leakage": float(leak), "batch_size": float(self.batch_size)}
-                )
+                finite = residuals.finite().cpu()
+            for job, target, leak, usable in zip(chunk, targets, leaks, finite, strict=False):
+                if usable:
+                    measured = {"raw_leakage": float(leak), "batch_size": float(self.batch_size)}
+                    yield _outcome(job, to_uint8(target), measured)
+                else:
+                    yield Outcome(_unusable(job.pair, job.face.index, _OVERFLOWN))
 
 
 def raw_leakage(makeup: torch.Tensor, masks: torch.Tensor, gains: torch.Tensor) -> torch.Tensor:

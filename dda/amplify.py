@@ -22,7 +22,7 @@ from dda.pairs.manifest import read_rows
 from dda.pairs.plan import Plan, PlannedPair, ShardPlan, make_plan
 from dda.pairs.writer import pair_exists
 from dda.report import samples_from_manifest, tell_summary
-from dda.settings import claim
+from dda.settings import check_settings, claim
 from dda.styles import Style, resolve_styles
 from dda.terminal import pairs_progress, say
 from dda.tracking import open_tracker
@@ -40,6 +40,8 @@ def main(cfg: DictConfig) -> None:
     styles = resolve_styles(cfg.style_set, known_styles(cfg.model))
     plan = make_plan(dataset.paths, [style.name for style in styles], cfg.style_assignment, cfg.seed)
     shard = plan.shard(cfg.shard.index, cfg.shard.count, cfg.num_pairs)
+    settings = _settings(cfg, plan, styles)
+    check_settings(run.folder, settings)
     if cfg.dry_run:
         _print_plan(cfg, run, dataset, plan, shard)
         return
@@ -47,7 +49,7 @@ def main(cfg: DictConfig) -> None:
         launch_processes(cfg, run, shard.quota)
         return
     engine = open_engine(cfg, run.folder)
-    claim(run.folder, _settings(cfg, plan, styles))
+    claim(run.folder, settings)
     journal = Journal(run.folder, cfg.shard.index, cfg.shard.count)
     lineage = {"plan": plan.fingerprint, "faces": len(plan.faces), "places": len(plan)}
     with journal, open_tracker(cfg, run.folder, "amplify", run.name, lineage) as tracker:
@@ -57,7 +59,7 @@ def main(cfg: DictConfig) -> None:
         seconds = time.monotonic() - began
         journal.finish(cfg.num_pairs, round(made / seconds, 3) if made else None)
         if whole := _close(cfg, run, journal.rows, made, seconds, follower):
-            _judge(cfg, run, whole)
+            _judge(cfg, run, whole, len(plan))
 
 
 def _settings(cfg: DictConfig, plan: Plan, styles: Sequence[Style]) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def _make_missing(
                 if wanted is None:
                     total -= new["rejected"] + new["failed"]
                 made = counts["ok"] - before
-                progress.update(task, completed=made, total=total)
+                progress.update(task, completed=made, total=max(total, made))  # a picture may bring several faces
                 follower.log(rows, counts, made / (time.monotonic() - began))
     return counts["ok"] - before
 
@@ -143,12 +145,18 @@ def _close(
         if any(row.status == "ok" for row in whole):
             samples = samples_from_manifest(run.folder)
     follower.close(rows, made, seconds, samples)
-    tell_summary(rows, made, seconds, run.folder, drawn=samples is not None)
+    tell_summary(whole or rows, made, seconds, run.folder, drawn=samples is not None)
     return whole
 
 
-def _judge(cfg: DictConfig, run: Run, rows: Sequence[PairRow]) -> None:
-    """Refuse a whole run that made nothing, or of which too much failed; tell of one whose plan had too few pairs.
+def _judge(cfg: DictConfig, run: Run, rows: Sequence[PairRow], places: int) -> None:
+    """Refuse a whole run that made nothing, or of which too much failed; tell of one that made too few.
+
+    Args:
+        cfg: the configuration.
+        run: the run.
+        rows: of every pair tried.
+        places: how many the plan has.
 
     Raises:
         UserError: saying so.
@@ -165,7 +173,10 @@ def _judge(cfg: DictConfig, run: Run, rows: Sequence[PairRow]) -> None:
             f"the reasons are in {run.folder}/journal-*.jsonl, and the same run_name tries them again"
         )
     if cfg.num_pairs is not None and counts["ok"] < cfg.num_pairs:
-        say(f"num_pairs={cfg.num_pairs}: only {counts['ok']} could be made, the pictures give no more", "yellow")
+        untried = places - len({row.place for row in rows})
+        why = "a shard replaces pictures that cannot be used by its own ones, and one has no more"
+        reason = why if untried else "the pictures give no more"
+        say(f"num_pairs={cfg.num_pairs}: only {counts['ok']} could be made; {reason}", "yellow")
 
 
 def _print_plan(cfg: DictConfig, run: Run, dataset: FaceDataset, plan: Plan, shard: ShardPlan) -> None:

@@ -6,7 +6,7 @@ The last shard to finish does it by itself; this is for a run whose last shard c
 import argparse
 from pathlib import Path
 
-from dda.config import UserError
+from dda.mistakes import UserError
 from dda.pairs.journal import find_journals, read_journal
 from dda.pairs.manifest import MANIFEST, write_manifest
 
@@ -23,7 +23,8 @@ def check_complete(run_dir: Path) -> None:
         raise UserError(f"{run_dir}: no journal here: give the folder of a run, outputs/amplify/RUN")
     missing = [index for index in range(count) if index not in journals]
     if missing:
-        raise UserError(f"{run_dir}: no journal of {_shards(missing, count)}: run them first")
+        run = "run it" if len(missing) == 1 else "run them"
+        raise UserError(f"{run_dir}: no journal of {_shards(missing, count)}: {run} first")
     contents = {index: read_journal(file) for index, file in journals.items()}
     unfinished = [index for index, journal in contents.items() if not journal.finished]
     if unfinished:

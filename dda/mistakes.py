@@ -20,7 +20,7 @@ KINDS = {
 
 
 _ELSEWHERE = "give a paths.outputs that can be written to"
-_ROOM = "make room, and give the same command again: it goes on from there"
+_ROOM = "make room and start again: run_name=latest goes on with what an amplification or a training has finished"
 
 CLOSED = {
     errno.ENOSPC: _ROOM,
@@ -28,6 +28,8 @@ CLOSED = {
     errno.EROFS: _ELSEWHERE,
     errno.EACCES: "allow it, or give another path",
     errno.ENOTDIR: _ELSEWHERE,
+    errno.EEXIST: _ELSEWHERE,  # a link to nowhere, as of a disk that is not there
+    errno.ENAMETOOLONG: _ELSEWHERE,
 }
 """What to do where the system closes the way to files."""
 

@@ -69,14 +69,15 @@ def samples_from_manifest(run_dir: Path) -> np.ndarray:
     """Draw the figure of a run from its manifest and write it to amplified_data/samples_visualization.png.
 
     The same pairs give the same bytes. Where faces have all styles, the first six of them are shown; otherwise three
-    pairs of each style, or six of a single style.
+    pairs of each style, or six of a single style. Pairs whose pictures somebody deleted are passed over.
 
     Raises:
         ValueError: the manifest has no pairs.
     """
     columns = ["path", "face", "style", "source", "target"]
     with lock_tables(run_dir):
-        records = pq.read_table(run_dir / MANIFEST, columns=columns).to_pylist()
+        listed = pq.read_table(run_dir / MANIFEST, columns=columns).to_pylist()
+        records = [pair for pair in listed if all((run_dir / pair[side]).is_file() for side in ("source", "target"))]
         if not records:
             raise ValueError(f"{run_dir / MANIFEST} has no pairs: there is nothing to show")
         figure = samples_from_records(run_dir, records)

@@ -14,35 +14,49 @@ SETTINGS = "settings.json"
 
 
 def claim(run_dir: Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings of a new run, or check that a begun run was begun with the same ones.
+    """Write the settings of a new run, or check those of a begun one (:func:`check_settings`)."""
+    check_settings(run_dir, settings)
+    file = run_dir / SETTINGS
+    if file.exists():
+        return
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(run_dir / ".settings.lock"):  # the shards of a new run may start at once
+        if not file.exists():
+            write_atomically(file, _json(settings).encode())
+    check_settings(run_dir, settings)
+
+
+def check_settings(run_dir: Path, settings: Mapping[str, Any]) -> None:
+    """Check that a run, where it was begun, was begun with these settings. Nothing is written.
 
     Args:
+        run_dir: its folder, which need not exist.
         settings: JSON values by configuration key.
 
     Raises:
         UserError: the run was begun with other settings, or its file is damaged, or it is a sweep (its jobs would be
-            hidden by the run) or a sweep's job in the folder of a run; nothing is written then.
+            hidden by the run) or a sweep's job in the folder of a run.
     """
     if (run_dir / "multirun.yaml").exists():
         raise UserError(f"run_name={run_dir.name}: is a sweep; go on with it by -m, or give another run_name")
     if (run_dir.parent / SETTINGS).exists():
         raise UserError(f"run_name={run_dir.parent.name}: is a single run; give the sweep another run_name")
     file = run_dir / SETTINGS
-    text = json.dumps(settings, indent=2, ensure_ascii=False)
     if not file.exists():
-        run_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(run_dir / ".settings.lock"):  # the shards of a new run may start at once
-            if not file.exists():
-                write_atomically(file, text.encode())
+        return
     try:
         begun = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file}: is damaged ({error}); give another run_name") from error
-    for key, was, now in _differences("", begun, json.loads(text)):
+    for key, was, now in _differences("", begun, json.loads(_json(settings))):
         raise UserError(
             f"{key}: is {_short(now)} now, but {run_dir} was begun with {_short(was)}; "
             "give the same value, or another run_name"
         )
+
+
+def _json(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, indent=2, ensure_ascii=False)
 
 
 def _differences(key: str, begun: Any, wanted: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from dda.config import UserError
+from dda.mistakes import UserError
 
 REGIONS = ("eyes", "lips", "skin", "brows")
 

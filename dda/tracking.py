@@ -226,12 +226,15 @@ def open_tracker(
 def dataset_name(run_name: str, folder: Path) -> str:
     """Name of the artifact of a run's pairs, `pairs-RUN`, and of a job of a multirun, `pairs-RUN-JOB`.
 
+    W&B takes 128 of a few letters: what it does not take is replaced, and a hash tells such names apart.
+
     Args:
         run_name: the W&B group.
         folder: the job's own folder.
     """
     name = f"pairs-{run_name}" if folder.name == run_name else f"pairs-{run_name}-{folder.name}"
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:128]
+    allowed = re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:128]
+    return name if name == allowed else f"{allowed[:119]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def dataset_version(name: str, manifest: Path) -> str:

@@ -53,7 +53,6 @@ class Worker:
             amplifier=amplifier,
             styles={style.name: style for style in resolve_styles(cfg.style_set, known_styles(cfg.model))},
             strength=Strength(cfg.strength.makeup, cfg.strength.detail, {r: cfg.strength[r] for r in REGIONS}),
-            batch_size=cfg.batch_size,
             seed=cfg.seed,
             workers=cfg.batch.workers,
             times=self.times,
@@ -66,7 +65,9 @@ class Worker:
             pairs: to try, in order.
             wanted: stop after the place that brings so many pairs; None: try them all.
         """
-        return self._written(self._amplification(pairs, wanted))
+        amplification = self._amplification(pairs, wanted, batch_size=self._batch_size)
+        yield from self._written(amplification)
+        self._batch_size = amplification.batch_size  # what the device's memory could hold
 
     @functools.cached_property
     def _writer(self) -> PairWriter:

@@ -250,6 +250,22 @@ def test_a_parser_without_memory_fails_its_pair_and_not_the_run(
     assert (rows[0].stage, rows[0].reason) == ("parse", "the device had no memory left for the parser")
 
 
+def test_a_residual_that_is_not_finite_fails_its_pair_and_not_its_neighbours(
+    amplify: Amplify, tiny: CompactAmplifier
+) -> None:
+    class Overflowing(_Watched):
+        def residuals(self, shared: CanonicalFaces, members: Sequence[int], styles: Sequence[Style]) -> Residuals:
+            makeup = super().residuals(shared, members, styles).makeup.clone()
+            makeup[0, 0, 200, 300] = float("inf")
+            return Residuals(makeup)
+
+    outcomes = amplify(PAIRS, amplifier=Overflowing(tiny), batch_size=8)
+    whole = amplify(PAIRS, batch_size=8)
+    assert [outcome.row.status for outcome in outcomes][:2] == ["failed", "ok"]
+    assert outcomes[0].row.stage == "model" and "not finite" in outcomes[0].row.reason
+    assert outcomes[0].target is None and np.array_equal(targets(outcomes[1:2]), targets(whole[1:2]))
+
+
 def test_the_styles_of_a_face_share_its_noise_and_its_preparation(amplify: Amplify, tiny: CompactAmplifier) -> None:
     watched = _Watched(tiny)
     names = [one.name for one in STYLES]

@@ -334,6 +334,35 @@ def test_a_dry_run_counts_pairs_whose_pictures_are_gone(
     assert f"done {PAIRS - 1} already" in told and f"to make 1 {gone.place}: {gone.path}, {gone.style}" in told
 
 
+def test_a_shard_that_runs_out_of_pictures_is_told_apart_from_a_plan_that_does(
+    job: list[str], photos: Path, tmp_path: Path, run_here: RunHere, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two pictures in five styles and two shards, one picture shows no face; its shard cannot take the other's."""
+    (tmp_path / "few").mkdir()
+    shutil.copy(photos / "hopper.jpg", tmp_path / "few")
+    shutil.copy(photos / "bad" / "coffee.png", tmp_path / "few")
+    few = [*job, f"dataset.root={tmp_path}/few", f"paths.outputs={tmp_path}", "run_name=few", "num_pairs=4"]
+    for index in (0, 1):
+        run_here("run_amplify.py", *few, "shard.count=2", f"shard.index={index}")
+    told = " ".join(capsys.readouterr().out.split())
+    assert "num_pairs=4: only 2 could be made; a shard replaces pictures that cannot be used by its own ones" in told
+
+
+def test_a_picture_that_somebody_deleted_is_not_missed_by_the_other_shards(
+    job: list[str], tmp_path: Path, run_here: RunHere
+) -> None:
+    run = tmp_path / "amplify" / "run"
+    shards = [*job, "num_pairs=6", "shard.count=2", f"paths.outputs={tmp_path}", "run_name=run"]
+    for index in (0, 1):
+        run_here("run_amplify.py", *shards, f"shard.index={index}")
+    gone = ok_rows(run)[0]
+    (run / "amplified_data" / "source" / gone.name).unlink()
+    (run / "amplified_data" / "samples_visualization.png").unlink()
+    of_first = gone.name in (run / "journal-0of2.jsonl").read_text(encoding="utf-8")
+    run_here("run_amplify.py", *shards, f"shard.index={int(of_first)}")
+    assert (run / "amplified_data" / "samples_visualization.png").exists()
+
+
 def test_more_pairs_than_there_are_is_told_before_and_after(
     job: list[str], photos: Path, tmp_path: Path, run_here: RunHere, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -343,7 +372,7 @@ def test_more_pairs_than_there_are_is_told_before_and_after(
     run_here("run_amplify.py", *few, "dry_run=true")
     assert "5 wanted of 5 that the plan holds, fewer than num_pairs" in " ".join(capsys.readouterr().out.split())
     run_here("run_amplify.py", *few)
-    assert "num_pairs=9: only 5 could be made" in capsys.readouterr().out
+    assert "num_pairs=9: only 5 could be made; the pictures give no more" in " ".join(capsys.readouterr().out.split())
     run_here("run_amplify.py", *few, "dry_run=true")
     assert " ".join(capsys.readouterr().out.split()).endswith("to make 0")
 

@@ -63,6 +63,8 @@ def test_a_mistake_ends_a_process_with_one_line_and_an_exit_code(tmp_path: Path,
         (["shard.index=2", "shard.count=2"], "shard.index=2: must be below shard.count=2"),
         (["run_name=../up"], "run_name=../up: must be the name of one folder"),
         (["run_name=latest"], "there is no run in"),
+        (["paths.outputs={tmp}/" + 300 * "x"], "File name too long; give a paths.outputs that can be written to"),
+        (["paths.outputs={tmp}/nowhere"], "File exists; give a paths.outputs that can be written to"),
         (["batchsize=4"], "batchsize"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -74,6 +76,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").write_text("no model")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "a disk that is not there")
     UNet2DModel(
         sample_size=8, block_out_channels=(8,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
         norm_num_groups=8,
@@ -113,12 +116,13 @@ def test_a_resume_with_other_settings_is_refused_and_leaves_the_folder_as_it_was
     (tmp_path / "fewer" / "astronaut.png").unlink()
     before = snapshot(copied)
     times = {path: path.stat().st_mtime_ns for path in copied.rglob("*") if path.is_file()}
-    with pytest.raises(SystemExit, match=key) as caught:
-        run_here(
-            "run_amplify.py", *job, change.format(tmp=tmp_path),
-            f"num_pairs={PAIRS}", f"paths.outputs={tmp_path}", "run_name=run",
-        )  # fmt: skip
-    assert "was begun with" in refused(caught) and "another run_name" in refused(caught)
+    for dry_run in ("true", "false"):
+        with pytest.raises(SystemExit, match=key) as caught:
+            run_here(
+                "run_amplify.py", *job, change.format(tmp=tmp_path), f"dry_run={dry_run}",
+                f"num_pairs={PAIRS}", f"paths.outputs={tmp_path}", "run_name=run",
+            )  # fmt: skip
+        assert "was begun with" in refused(caught) and "another run_name" in refused(caught)
     assert snapshot(copied) == before
     assert {path: path.stat().st_mtime_ns for path in times} == times
 

@@ -174,6 +174,15 @@ def test_default_figure_is_below_4_mb(tmp_path: Path) -> None:
     assert Image.open(written).width < 1800
 
 
+def test_pairs_whose_pictures_were_deleted_are_passed_over(tmp_path: Path) -> None:
+    kept, run_dir = tmp_path / "kept", tmp_path / "run"
+    write_run(kept, [(face, "Natural makeup") for face in range(3)])
+    write_run(run_dir, [(face, "Natural makeup") for face in range(4)])
+    sides = [sorted((run_dir / "amplified_data" / side).iterdir()) for side in ("source", "target")]
+    sides[0][3].unlink()
+    assert np.array_equal(samples_from_manifest(run_dir), samples_from_manifest(kept))
+
+
 def test_a_run_without_pairs_has_no_figure(tmp_path: Path) -> None:
     write_run(tmp_path, [])
     with pytest.raises(ValueError, match="no pairs"):

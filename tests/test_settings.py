@@ -7,7 +7,7 @@ from threading import Barrier
 import pytest
 
 from dda.mistakes import UserError
-from dda.settings import SETTINGS, claim
+from dda.settings import SETTINGS, check_settings, claim
 
 BEGUN = {"seed": 0, "strength": {"makeup": 1.0, "eyes": 0.5}, "style": "은은한", "num": None, "sizes": (8, 8)}
 
@@ -42,10 +42,16 @@ def test_other_settings_are_refused_by_name_and_change_nothing(
 ) -> None:
     claim(tmp_path, BEGUN)
     before = snapshot(tmp_path)
-    with pytest.raises(UserError, match=says) as caught:
-        claim(tmp_path, BEGUN | change)
-    assert "another run_name" in str(caught.value) and "\n" not in str(caught.value)
+    for refuse in (claim, check_settings):
+        with pytest.raises(UserError, match=says) as caught:
+            refuse(tmp_path, BEGUN | change)
+        assert "another run_name" in str(caught.value) and "\n" not in str(caught.value)
     assert snapshot(tmp_path) == before
+
+
+def test_checking_a_run_that_is_not_begun_writes_nothing(tmp_path: Path) -> None:
+    check_settings(tmp_path / "run", BEGUN)
+    assert not list(tmp_path.iterdir())
 
 
 def test_processes_that_begin_a_run_at_once_all_hold_it(tmp_path: Path) -> None:

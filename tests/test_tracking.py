@@ -3,6 +3,7 @@ import io
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -171,6 +172,12 @@ def test_shards_of_one_folder_have_their_own_runs(run_dir: Path) -> None:
     assert len({run["run_id"] for run in found}) == 2
 
 
+@pytest.mark.parametrize(("one", "other"), [("사진", "얼굴"), ("a" * 150, "a" * 151), ("my run", "my-run")])
+def test_runs_of_other_names_have_other_artifacts(one: str, other: str) -> None:
+    names = [dataset_name(name, Path("outputs/amplify") / name) for name in (one, other)]
+    assert names[0] != names[1] and all(re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name) for name in names)
+
+
 def test_a_dataset_is_recorded_by_reference(run_dir: Path) -> None:
     pictures = run_dir / "amplified_data"
     for side in ("source", "target"):
@@ -184,9 +191,9 @@ def test_a_dataset_is_recorded_by_reference(run_dir: Path) -> None:
         tracker.use_dataset(dataset_version(name, manifest))  # offline, nothing comes of it
     digest = hashlib.sha256(b"one pair").hexdigest()
     (artifact,) = read_records(find_log(run_dir), "artifact")
-    assert (artifact["name"], artifact["type"]) == ("pairs-my-run", "dataset")
+    assert (artifact["name"], artifact["type"]) == (name, "dataset")
     assert sorted(artifact["aliases"]) == sorted(["latest", digest[:12]])
-    assert dataset_version(name, manifest) == f"pairs-my-run:{digest[:12]}"
+    assert dataset_version(name, manifest) == f"{name}:{digest[:12]}"
     metadata = json.loads(artifact["metadata"])
     assert metadata == {"pairs": 1, "fingerprint": digest, "folder": str(pictures)}
     entries = {entry["path"]: entry for entry in artifact["manifest"]["contents"]}

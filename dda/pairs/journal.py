@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from dda.config import UserError
+from dda.mistakes import UserError
 
 STATUSES = ("ok", "rejected", "failed")
 _FILE_NAME = re.compile(r"journal-(\d+)of(\d+)\.jsonl")

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from dda.config import UserError
 from dda.faces.align import ALIGNED_SIZE, invert, resample
 from dda.faces.dataset import SUFFIXES
 from dda.faces.mesh import FaceDetector, MeshFace
 from dda.faces.regions import mesh_regions
 from dda.images import ImageError, read_image
+from dda.mistakes import UserError
 from dda.pairs.writer import write_atomically
 from dda.png import encode_png
 from dda.terminal import CONSOLE, say

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from dda.config import UserError
+from dda.mistakes import UserError
 
 Range = tuple[float, float]
 
