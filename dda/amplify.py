@@ -63,7 +63,10 @@ def main(cfg: DictConfig) -> None:
 
 
 def _settings(cfg: DictConfig, plan: Plan, styles: Sequence[Style]) -> dict[str, Any]:
-    """Everything that decides the bytes of the pairs; what is absent (workers, paths) does not."""
+    """Everything that decides the bytes of the pairs; what is absent (workers, paths) does not.
+
+    But for the threads of a CPU, which may change the last bit of a sum and so, rarely, a value by one level.
+    """
     device = pick_device(cfg.device)
     return {
         "dataset": {"name": cfg.dataset.name, "align": cfg.dataset.align},

@@ -28,7 +28,8 @@ RAW_LEAKAGE = Column(
     high=1,
     better="lower",
     about="Share of what the model wanted to paint outside the style's regions, noted by the amplifier before the "
-    "masks stopped it: leakage that the finished pair hides; only runs of run_amplify.py have it.",
+    "masks stopped it: leakage that the finished pair hides; only runs of run_amplify.py have it. Stable Diffusion "
+    "holds its latents outside the regions, so there it is what passes that.",
 )
 
 SetNumbers = dict[str, tuple[Column, float]]

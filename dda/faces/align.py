@@ -103,19 +103,23 @@ def resample(image: np.ndarray, matrix: np.ndarray, size: int, reflect: bool = F
 
 def _beyond(matrix: np.ndarray, size: int, edges: tuple[int, int]) -> np.ndarray:
     """How far outside a picture of ``edges`` (width, height) each pixel of its crop lies, (S, S) in crop sides."""
-    y, x = np.mgrid[:size, :size] + 0.5
-    at = np.einsum("ij,jhw->ihw", matrix, np.stack([x, y, np.ones_like(x)]))
-    outside = np.maximum(-at, at - np.reshape(edges, (2, 1, 1))).max(0)
+    steps = np.arange(size, dtype=np.float32) + 0.5
+    x, y = (row[0] * steps + row[1] * steps[:, None] + row[2] for row in matrix.astype(np.float32))
+    width, height = edges
+    outside = np.maximum(np.maximum(-x, x - width), np.maximum(-y, y - height))
     return outside.clip(min=0) / (scale_of(matrix) * size)
 
 
 def _faded(picture: Image.Image, beyond: np.ndarray) -> np.ndarray:
     """The crop (S, S, 3) with its mirrored part, ``beyond`` > 0, blurred and fading out, so it shows no second face."""
-    sharp = np.asarray(picture, np.float32)
-    blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(BLUR * picture.width)), np.float32)
-    mirrored = sharp + (beyond / BLUR).clip(max=1)[..., None] * (blurred - sharp)
-    faded = mirrored + (beyond / FADE).clip(max=1)[..., None] * (np.median(sharp, (0, 1)) - mirrored)
-    return np.where(beyond[..., None] > 0, faded.round(), sharp).astype(np.uint8)
+    cut = np.array(picture)
+    mirrored = beyond > 0
+    away, sharp = beyond[mirrored][:, None], cut[mirrored].astype(np.float32)
+    blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(BLUR * picture.width)))[mirrored]
+    soft = sharp + (away / BLUR).clip(max=1) * (blurred - sharp)
+    median = np.median(cut[::4, ::4], (0, 1))
+    cut[mirrored] = (soft + (away / FADE).clip(max=1) * (median - soft)).round()
+    return cut
 
 
 def _reflected(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -211,8 +211,8 @@ class CompactAmplifier:
         matrices = [crop_matrix(face, points) for face in faces]
         to_picture = torch.from_numpy(np.stack(matrices))
         to_crop = torch.from_numpy(np.stack([invert(matrix) for matrix in matrices]))
-        crops = warp_down(torch.cat([source, masks], 1), to_picture, size)
-        return CanonicalFaces(crops[:, :3], crops[:, 3:], noise, to_crop, source.shape[-1])
+        source_crop, mask_crop = warp_down(source, to_picture, size), warp(masks, to_picture, size)
+        return CanonicalFaces(source_crop, mask_crop, noise, to_crop, source.shape[-1])
 
     def residuals(self, shared: CanonicalFaces, members: Sequence[int], styles: Sequence[Style]) -> Residuals:
         """R_m (M, 3, H, H) of M of the shared faces, one style each, carried back to its place in the picture."""

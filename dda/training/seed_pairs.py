@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dda.faces.align import ALIGNED_SIZE, CANONICAL_POINTS, CROP_SIZE, invert, resample, warp_down
+from dda.faces.align import ALIGNED_SIZE, CANONICAL_POINTS, CROP_SIZE, invert, resample, warp, warp_down
 from dda.faces.dataset import SUFFIXES
 from dda.faces.face import Face
 from dda.faces.mesh import MeshFace
@@ -162,8 +162,10 @@ def cut_pair(pair: AlignedPair) -> SeedPair:
     face: MeshFace = pair.regions.face
     matrix = crop_matrix(face, np.array(CANONICAL_POINTS) * CROP_SIZE)
     matrix[:, 2] -= matrix[:, :2].sum(1) * MARGIN
-    stack = torch.cat([to_tensor(pair.source), to_tensor(pair.target), torch.from_numpy(pair.regions.masks)])[None]
-    cut = warp_down(stack, torch.from_numpy(matrix)[None], PADDED_SIZE)[0]
+    to_picture = torch.from_numpy(matrix)[None]
+    pictures = torch.cat([to_tensor(pair.source), to_tensor(pair.target)])[None]
+    masks = torch.from_numpy(pair.regions.masks)[None]  # soft, so they need no filter
+    cut = torch.cat([warp_down(pictures, to_picture, PADDED_SIZE), warp(masks, to_picture, PADDED_SIZE)], 1)[0]
     levels = (cut * 255).round().to(torch.uint8)
     to_crop = invert(matrix)
     points = face.points @ to_crop[:, :2].T + to_crop[:, 2]
