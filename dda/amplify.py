@@ -13,7 +13,7 @@ from dda.engines.engine import Engine, open_engine
 from dda.faces.dataset import FaceDataset, open_dataset
 from dda.faces.parser import parser_settings
 from dda.following import Follower
-from dda.launch import launch_processes
+from dda.launch import count_processes, launch_processes
 from dda.merge import merge
 from dda.mistakes import UserError
 from dda.models.amplifier import known_styles, pixel_settings
@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
     styles = resolve_styles(cfg.style_set, known_styles(cfg.model))
     plan = make_plan(dataset.paths, [style.name for style in styles], cfg.style_assignment, cfg.seed)
     shard = plan.shard(cfg.shard.index, cfg.shard.count, cfg.num_pairs)
-    settings = _settings(cfg, plan, styles)
+    settings = _settings(cfg, plan, styles, count_processes(cfg) if cfg.launch.name == "local" else cfg.shard.count)
     check_settings(run.folder, settings)
     if cfg.dry_run:
         _print_plan(cfg, run, dataset, plan, shard)
@@ -62,7 +62,7 @@ def main(cfg: DictConfig) -> None:
             _judge(cfg, run, whole, len(plan))
 
 
-def _settings(cfg: DictConfig, plan: Plan, styles: Sequence[Style]) -> dict[str, Any]:
+def _settings(cfg: DictConfig, plan: Plan, styles: Sequence[Style], shards: int) -> dict[str, Any]:
     """Everything that decides the bytes of the pairs; what is absent (workers, paths) does not.
 
     But for the threads of a CPU, which may change the last bit of a sum and so, rarely, a value by one level.
@@ -80,7 +80,7 @@ def _settings(cfg: DictConfig, plan: Plan, styles: Sequence[Style]) -> dict[str,
         "parser": parser_settings(cfg.parser),
         "batch_size": cfg.batch_size,
         "device": device.type,
-        "shard.count": cfg.shard.count,
+        "shard.count": shards,
         "the names of the pictures in dataset.root": plan.fingerprint[:12],
     }
 

@@ -43,8 +43,7 @@ def launch_processes(cfg: Any, run: Run, quota: int) -> None:
     Raises:
         UserError: a process failed; the others have been ended, and the same `run_name` goes on where they were.
     """
-    gpus = visible_gpus() if pick_device(cfg.device).type == "cuda" else []
-    count = cfg.launch.processes or len(gpus) or max(1, _cores() // CORES_A_PROCESS)
+    gpus, count = _gpus(cfg), count_processes(cfg)
     processes: list[_Process] = []
     with _noted_signals() as asked, pairs_progress() as progress:
         task = progress.add_task("amplify", total=quota)
@@ -58,6 +57,15 @@ def launch_processes(cfg: Any, run: Run, quota: int) -> None:
                 time.sleep(0.2)
         finally:
             _end(processes)
+
+
+def count_processes(cfg: Any) -> int:
+    """How many processes, and so shards, launch=local makes of a run."""
+    return cfg.launch.processes or len(_gpus(cfg)) or max(1, _cores() // CORES_A_PROCESS)
+
+
+def _gpus(cfg: Any) -> list[str]:
+    return visible_gpus() if pick_device(cfg.device).type == "cuda" else []
 
 
 def visible_gpus() -> list[str]:

@@ -57,6 +57,8 @@ def test_a_machine_makes_a_run_with_several_processes(
     assert "8/8" in ended.stdout
     planned = finish("run_amplify.py", *settings, *launch, "dry_run=true")
     assert "8 already in" in " ".join(planned.stdout.split())
+    refused = finish("run_amplify.py", *settings, *launch, "launch.processes=3")
+    assert refused.returncode == 1 and "shard.count: is 3 now, but" in refused.stderr
 
 
 def test_a_process_that_fails_ends_the_others(
