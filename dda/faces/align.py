@@ -79,16 +79,15 @@ def resample(image: np.ndarray, matrix: np.ndarray, size: int, reflect: bool = F
     height, width = image.shape[:2]
     x0, y0 = np.maximum(low, 0)
     x1, y1 = np.minimum(high, [width, height])
-    if reflect:
+    beyond = None
+    if reflect and ((low < 0).any() or (high > [width, height]).any()):
         window = _reflected(image, low, high)
+        beyond = _beyond(matrix, size, (width, height))
         x0, y0 = low
     elif x1 <= x0 or y1 <= y0:
         return np.zeros((size, size, 3), np.uint8)
     else:
         window = image[y0:y1, x0:x1]
-    beyond = (
-        _beyond(matrix, size, (width, height)) if reflect and (low < 0).any() | (high > [width, height]).any() else None
-    )
     matrix = matrix.copy()
     matrix[:, 2] -= [x0, y0]
     picture = Image.fromarray(np.ascontiguousarray(window))
