@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from dda.faces.parser import NO_MEMORY
 from dda.faces.prepare import PreparedFace, SourceError
 from dda.images import to_tensor, to_uint8
 from dda.mistakes import UserError
@@ -160,7 +161,7 @@ class Amplification:
                 except SourceError as error:
                     faces = [error]
                 except torch.OutOfMemoryError:
-                    faces = [SourceError("failed", "parse", "the device had no memory left for the parser")]
+                    faces = [SourceError("failed", "parse", NO_MEMORY)]
                 for pair in group:
                     for index, face in enumerate(faces):
                         yield (

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dda.faces.align import ALIGNED_SIZE
-from dda.faces.parser import FaceParser
+from dda.faces.parser import NO_MEMORY, FaceParser
 from dda.images import to_tensor
 from dda.metrics.metric import PairBatch
 from dda.metrics.result import PairResult
@@ -134,7 +134,7 @@ def _load(files: PairFiles, parser: FaceParser, with_thumbnails: bool) -> Loaded
     except UnusablePair as error:
         return _row(files, "rejected", error.reason)
     except torch.OutOfMemoryError:
-        return _row(files, "rejected", "the device had no memory left for the parser")
+        return _row(files, "rejected", NO_MEMORY)
 
 
 def _row(files: PairFiles, status: str, reason: str = "") -> PairResult:

@@ -21,7 +21,7 @@ from rich.text import Text
 from dda.images import read_image, resize
 from dda.pairs.journal import PairRow
 from dda.pairs.manifest import MANIFEST, lock_tables
-from dda.pairs.writer import DATA_FOLDER, write_atomically
+from dda.pairs.writer import DATA_FOLDER, pair_exists, write_atomically
 from dda.png import encode_png
 from dda.terminal import CONSOLE, say
 
@@ -74,10 +74,10 @@ def samples_from_manifest(run_dir: Path) -> np.ndarray:
     Raises:
         ValueError: the manifest has no pairs.
     """
-    columns = ["path", "face", "style", "source", "target"]
+    columns = ["path", "face", "style", "name", "source", "target"]
     with lock_tables(run_dir):
         listed = pq.read_table(run_dir / MANIFEST, columns=columns).to_pylist()
-        records = [pair for pair in listed if all((run_dir / pair[side]).is_file() for side in ("source", "target"))]
+        records = [pair for pair in listed if pair_exists(run_dir, pair["name"])]
         if not records:
             raise ValueError(f"{run_dir / MANIFEST} has no pairs: there is nothing to show")
         figure = samples_from_records(run_dir, records)

@@ -21,7 +21,6 @@ CANONICAL_POINTS = ((0.35, 0.405), (0.65, 0.405), (0.50, 0.74))
 """Where the canonical crop puts the two eye centres and the mouth centre, as fractions of its side: the masks of a face
 that looks ahead fit in, from the hairline to the chin."""
 
-
 BLUR = 0.02
 """How much the mirrored part of a crop is blurred, and over which length that begins, as a share of the crop's side."""
 

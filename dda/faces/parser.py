@@ -14,6 +14,9 @@ from dda.mistakes import UserError
 
 F = TypeVar("F", bound=Face)
 
+NO_MEMORY = "the device had no memory left for the parser"
+"""Why a picture was not parsed, where that raised torch.OutOfMemoryError."""
+
 
 class ParserConfig(Protocol):
     """The `parser` group of the configuration."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from dda.images import to_tensor, to_uint8
+from dda.metrics.psnr import masked_psnr
 from dda.models.amplifier import Amplifier
 from dda.models.compact import CompactAmplifier, CompactResidualModel
 from dda.models.rdm import compose
@@ -83,6 +84,5 @@ def mean_psnr(pictures: Sequence[np.ndarray], pairs: Sequence[AlignedPair]) -> f
 
 
 def _psnr(picture: np.ndarray, pair: AlignedPair) -> float:
-    inside = pair.regions.oval > 0.5
-    difference = (picture.astype(np.float64) - pair.target)[inside] / 255
-    return float(-10 * np.log10(max(np.mean(difference**2), 1e-10)))
+    inside = torch.from_numpy(pair.regions.oval > 0.5)[None, None].float()
+    return float(masked_psnr(to_tensor(picture)[None], to_tensor(pair.target)[None], inside))
