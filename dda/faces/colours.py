@@ -1,7 +1,6 @@
 """Colours of pixels, and what tells those of one thing from those of another."""
 
 import numpy as np
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 
 def log_colours(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -13,11 +12,15 @@ def log_colours(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def log_ratio(colours: np.ndarray, these: np.ndarray, those: np.ndarray) -> np.ndarray:
     """log p(colour | these) / p(colour | those) (h, w) of every pixel, by linear discriminant analysis.
 
+    Both are normal with one covariance C; m and n being their means, the ratio is (colour - (m + n) / 2) C^-1 (m - n).
+
     Args:
         colours: (3, h, w).
         these: bool (h, w), examples; like ``those``. There is at least one of either.
     """
-    examples = np.concatenate([colours[:, these], colours[:, those]], axis=1).T
-    names = np.repeat([True, False], [these.sum(), those.sum()])
-    seen = LinearDiscriminantAnalysis(priors=[0.5, 0.5]).fit(examples, names)
-    return seen.decision_function(colours.reshape(3, -1).T).reshape(these.shape)
+    of_these, of_those = colours[:, these].astype(float), colours[:, those].astype(float)
+    m, n = of_these.mean(1), of_those.mean(1)
+    spread = np.concatenate([of_these - m[:, None], of_those - n[:, None]], axis=1)
+    covariance = spread @ spread.T / spread.shape[1]
+    direction = np.linalg.pinv(covariance, rcond=1e-8, hermitian=True) @ (m - n)  # a grey picture has no spread of hue
+    return np.tensordot(direction, colours, 1) - (m + n) @ direction / 2

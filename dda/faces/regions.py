@@ -128,7 +128,8 @@ def mesh_regions(image: np.ndarray, face: MeshFace) -> Regions[MeshFace]:
         bare = bare * (1 - mask)
     # What lies around the lips and is not lip is skin, whatever its colour: it is their shadow, or their blurred edge.
     # Only where lips were found: a scarf over the mouth has none.
-    near_lips = Image.fromarray((mouth * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(5 * unit))
+    quarter = Image.fromarray((mouth * 255).astype(np.uint8)).reduce(4).filter(ImageFilter.GaussianBlur(5 / 4 * unit))
+    near_lips = quarter.resize(mouth.shape, Image.Resampling.BILINEAR)
     around_mouth = shape([points[list(LIPS_OUTER)]], feather=2, grow=5) * ramp(np.asarray(near_lips) / 255, 0.02, 0.1)
     likeness = np.maximum(_skin_likeness(image, face, bare), around_mouth)
 

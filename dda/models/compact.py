@@ -44,7 +44,7 @@ class ResidualHead(nn.Module):
         coarse = F.interpolate(self.coarse(features), size=guides.shape[-2:], mode="bilinear", align_corners=False)
         maps = self.layers(coarse + self.fine(guides))
         linear, offset = maps[:, :9].unflatten(1, (3, 3)), maps[:, 9:]
-        return (linear * source[:, None]).sum(2) + offset
+        return offset + sum(linear[:, :, channel] * source[:, channel, None] for channel in range(3))
 
 
 class CompactResidualModel(ModelMixin, ConfigMixin):

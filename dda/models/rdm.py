@@ -18,7 +18,7 @@ class Residuals:
 
     def finite(self) -> torch.Tensor:
         """Which of the pictures have residuals without infinities and NaN, (N,): half precision may overflow."""
-        return torch.isfinite(self.makeup + self.detail).flatten(1).all(1)
+        return torch.isfinite((self.makeup + self.detail).flatten(1).sum(1, dtype=torch.float32))
 
 
 def compose(

@@ -1,4 +1,6 @@
 import numpy as np
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from dda.faces.colours import log_colours, log_ratio
 
@@ -34,3 +36,16 @@ def test_only_the_examples_teach() -> None:
     before = log_ratio(colours, these, those)
     colours[:, :, 20:] += 7
     np.testing.assert_allclose(log_ratio(colours, these, those)[:, :20], before[:, :20])
+
+
+@pytest.mark.parametrize("hues", ["of their own", "none"])
+def test_the_ratio_is_that_of_another_implementation(hues: str) -> None:
+    draws = np.random.default_rng(0)
+    mixed = np.einsum("ij,jhw->ihw", [[0.3, 0, 0], [0.1, 0.05, 0], [0.02, 0.01, 0.01]], draws.normal(size=(3, 40, 50)))
+    these, those = np.zeros((2, 40, 50), bool)
+    these[:, :10] = those[:, 30:] = True
+    colours = (mixed + np.where(these, 0.1, 0.0)) * (1 if hues == "of their own" else np.eye(3)[:1].T[..., None])
+    seen = LinearDiscriminantAnalysis(priors=[0.5, 0.5])
+    seen.fit(np.concatenate([colours[:, those], colours[:, these]], axis=1).T, [False] * 800 + [True] * 400)
+    expected = seen.decision_function(colours.reshape(3, -1).T).reshape(40, 50)
+    np.testing.assert_allclose(log_ratio(colours, these, those), expected, atol=1e-6)
