@@ -25,7 +25,8 @@ def pairs_progress() -> Progress:
 
 
 class _PairsPerSecond(ProgressColumn):
-    """Speed of the task."""
+    """Speed of the task: of late, and from beginning to end once it is finished."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f} pairs/s" if task.speed else "- pairs/s", style="cyan")
+        speed = task.completed / task.finished_time if task.finished_time else task.speed
+        return Text(f"{speed:.1f} pairs/s" if speed else "- pairs/s", style="cyan")

@@ -69,7 +69,7 @@ def find_pairs(root: Path, oracle: Path | None = None) -> list[PairFiles]:
 def find_run_pairs(run: Path, oracle: Path | None = None) -> list[PairFiles]:
     """The pairs of a run of run_amplify.py, or of all jobs of a multirun, whose names then begin with the job's.
 
-    Jobs that have begun and have no manifest are left out, and named in a warning.
+    Jobs that have no manifest yet, or made no pair, are left out, and named in a warning.
 
     Raises:
         UserError: `run` holds no finished run, or as `find_pairs` does.
@@ -83,7 +83,14 @@ def find_run_pairs(run: Path, oracle: Path | None = None) -> list[PairFiles]:
             f"finish it (the same run_name goes on with it), or give a folder with source/ and target/ as pairs=DIR"
         )
     _warn_of_unfinished(run, jobs)
-    return _with_oracle([pair for job in jobs for pair in _sorted(_run_pairs(job, f"{job.name}/"))], oracle)
+    made = [job for job in jobs if pq.read_metadata(job / MANIFEST).num_rows]
+    if not made:
+        raise UserError(
+            f"run={run}: none of its {len(jobs)} jobs made a pair; the reasons are in {run}/*/journal-*.jsonl"
+        )
+    if empty := [job.name for job in jobs if job not in made]:
+        _LOG.warning("run=%s: jobs that made no pair are left out: %s", run, ", ".join(empty))
+    return _with_oracle([pair for job in made for pair in _sorted(_run_pairs(job, f"{job.name}/"))], oracle)
 
 
 def choose_pairs(pairs: Sequence[PairFiles], num_samples: int | None, seed: int) -> list[PairFiles]:

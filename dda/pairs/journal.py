@@ -4,6 +4,7 @@ Each shard of a run has its own file, which only the holder of its lock writes. 
 `append` returns, so a process may be killed at any moment: at most the last line is torn, and dropped.
 """
 
+import itertools
 import json
 import os
 import re
@@ -62,7 +63,7 @@ class JournalContents:
     """What a journal file says.
 
     Attributes:
-        rows: the latest row of each (place, face).
+        rows: those of the latest try of each place, by (place, face).
         finished: whether the shard's run reached its end after its last row.
         num_pairs: the number of pairs that the finished run was asked for (None: all).
         pairs_per_second: of the latest start that made any and reached its end; None where none did.
@@ -198,7 +199,15 @@ def _take(contents: JournalContents, entry: dict[str, Any]) -> None:
         contents.pairs_per_second = entry["pairs_per_second"] or contents.pairs_per_second
     else:
         row = PairRow(**entry)
+        if row.face == 0:  # a place tried again begins anew: fewer faces may be found in its picture
+            _forget(contents, row.place)
         contents.rows[row.place, row.face] = row
+
+
+def _forget(contents: JournalContents, place: int) -> None:
+    for face in itertools.count():
+        if contents.rows.pop((place, face), None) is None:
+            return
 
 
 def _write_all(descriptor: int, data: bytes, offset: int) -> None:

@@ -8,8 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from dda.merge import merge
 from dda.mistakes import UserError
 from dda.pairs.folder import PairFiles, choose_pairs, find_pairs, find_run_pairs
+from dda.pairs.journal import Journal
 
 Save = Callable[..., Path]
 
@@ -151,6 +153,20 @@ def test_jobs_of_a_multirun_that_are_not_finished_are_named(
         f"run={tmp_path}: 2 of 3 jobs have no manifest.parquet and are left out: 1_red_lip, 2_korean; "
         "to finish them give their multirun again, with the same run_name"
     ]
+
+
+def test_jobs_of_a_multirun_that_made_no_pair_are_named(
+    undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    empty = tmp_path / "1_red_lip"
+    with Journal(empty, 0, 1) as journal:
+        journal.finish(num_pairs=None, pairs_per_second=None)
+    merge(empty)
+    with pytest.raises(UserError, match="none of its 1 jobs made a pair"):
+        find_run_pairs(tmp_path)
+    (tmp_path / "0_natural").symlink_to(undisturbed)
+    assert {pair.name.split("/")[0] for pair in find_run_pairs(tmp_path)} == {"0_natural"}
+    assert caplog.messages == [f"run={tmp_path}: jobs that made no pair are left out: 1_red_lip"]
 
 
 def test_a_folder_that_is_no_run_is_refused(save: Save) -> None:

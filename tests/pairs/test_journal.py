@@ -31,12 +31,23 @@ def test_rows_come_back_sorted_and_the_latest_wins(tmp_path: Path) -> None:
     failed = replace(ROW, place=1, status="failed", name="", reason="disk full", measures={})
     with Journal(tmp_path, 0, 1) as journal:
         assert journal.rows == []
-        journal.append([replace(ROW, place=3), failed, replace(ROW, face=1), ROW])
+        journal.append([replace(ROW, place=3), failed, ROW, replace(ROW, face=1)])
         journal.append([replace(ROW, place=1)])
         expected = [ROW, replace(ROW, face=1), replace(ROW, place=1), replace(ROW, place=3)]
         assert journal.rows == expected
     with Journal(tmp_path, 0, 1) as journal:
         assert journal.rows == expected
+
+
+def test_a_place_tried_again_keeps_no_row_of_the_try_before(tmp_path: Path) -> None:
+    lost = replace(ROW, place=1, status="failed", stage="decode", name="")
+    with Journal(tmp_path, 0, 1) as journal:
+        journal.append([replace(ROW, place=place, face=face) for place in (0, 1, 2) for face in (0, 1, 2)])
+        journal.append([lost])
+        kept = journal.rows
+    assert [(row.place, row.face) for row in kept] == [(0, 0), (0, 1), (0, 2), (1, 0), (2, 0), (2, 1), (2, 2)]
+    assert kept[3] == lost
+    assert [row for _, row in sorted(read_journal(journal.file).rows.items())] == kept
 
 
 def test_the_file_is_one_json_object_a_line_and_only_grows(tmp_path: Path) -> None:
