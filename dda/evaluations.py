@@ -18,7 +18,7 @@ from dda.pairs.writer import write_atomically
 from dda.terminal import CONSOLE, say
 
 # What is printed, of the measures that were taken; the file has them all.
-_SHOWN = ("strength", "leakage", "background_error", "misplacement", "detail_kept", "ssim", "oracle_psnr_face")
+_SHOWN = ("strength", "leakage", "background_error", "detail_kept", "ssim", "oracle_psnr_face")
 _LEVELS = {"bad": "bold red", "warn": "yellow"}
 
 
@@ -59,10 +59,10 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     means = {name: _means(result) for name, result in results.items()}
     shown = [measure for measure in _SHOWN if any(row.get(measure) is not None for row in means.values())]
     columns = [_column([row.get(measure) for row in means.values()]) for measure in shown]
-    table = Table(box=None, pad_edge=False, header_style="")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
     table.add_column("evaluation", style="bold", overflow="fold")
-    for heading in ("pairs", *map(label, shown)):
-        table.add_column(heading, justify="right", overflow="fold")
+    for heading in ("pairs", *map(label, shown)):  # where it is narrow, names are folded before words are
+        table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
     for (name, result), *cells in zip(results.items(), *columns, strict=True):
         table.add_row(Text(name), str(result["pairs"]["ok"]), *cells)
     return table

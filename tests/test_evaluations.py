@@ -1,12 +1,14 @@
 import csv
 import math
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from dda.evaluations import compare
+from dda.evaluations import compare, summary_table
 from dda.metrics.metric import Column
 from dda.metrics.result import Result, Statistic, metrics_json
 from dda.metrics.verdict import Verdict
@@ -54,6 +56,20 @@ def test_every_number_is_in_the_file_and_the_main_ones_are_printed(
     printed = capsys.readouterr().out
     assert "0.500" in printed and "10.25" not in printed
     assert "two: There is no makeup in these pairs." in printed and "Fine." not in printed
+
+
+def test_words_of_the_table_stay_whole_on_a_narrow_terminal() -> None:
+    overall = {name: {"mean": 0.5} for name in ("strength", "leakage", "background_error", "detail_kept", "ssim")}
+    result = {
+        "pairs": {"ok": 50},
+        "overall": overall,
+        "against_oracle": {"psnr_face": {"mean": 33.7}},
+        "set_values": {},
+    }
+    printed = StringIO()
+    Console(width=80, file=printed).print(summary_table({"five_0_natural": result, "five_1_" + "long" * 9: result}))
+    for word in ("evaluation", "Strength", "Leakage", "Background", "Detail", "SSIM", "oracle", "33.70"):
+        assert word in printed.getvalue()
 
 
 def test_a_multirun_of_evaluations_is_compared(
