@@ -24,3 +24,18 @@ def log_ratio(colours: np.ndarray, these: np.ndarray, those: np.ndarray) -> np.n
     covariance = spread @ spread.T / spread.shape[1]
     direction = np.linalg.pinv(covariance, rcond=1e-8, hermitian=True) @ (m - n)  # a grey picture has no spread of hue
     return np.tensordot(direction, colours, 1) - (m + n) @ direction / 2
+
+
+def unlikeness(colours: np.ndarray, these: np.ndarray) -> np.ndarray:
+    """Squared Mahalanobis distance (h, w) of every pixel's colour from those of examples.
+
+    Args:
+        colours: (3, h, w).
+        these: bool (h, w), examples. There is at least one.
+    """
+    examples = colours[:, these].astype(float)
+    mean = examples.mean(1)
+    spread = examples - mean[:, None]
+    precision = np.linalg.pinv(spread @ spread.T / spread.shape[1], rcond=1e-8, hermitian=True)
+    away = colours - mean[:, None, None]
+    return np.einsum("chw,cd,dhw->hw", away, precision, away, optimize=True)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
-from dda.faces.colours import log_colours, log_ratio
+from dda.faces.colours import log_colours, log_ratio, unlikeness
 from dda.faces.fields import ramp, soft_polygons
 from dda.faces.mesh import MeshFace
 from dda.faces.teeth import FEWEST, WHITE, behind_lips
@@ -29,6 +29,12 @@ LINE = 0.5
 
 MOST = 2.0
 """What colour may add to the logit at most: it moves a lip's edge, and makes no lips elsewhere."""
+
+CORE = (1.5, 4.5)
+"""Between these distances inside the mesh's lip line the colour of skin ceases to tell against a lip: lips may be brown."""
+
+NO_SKIN = (9.0, 20.0)
+"""Between these squared Mahalanobis distances from skin, a colour that is no lip's ceases to be skin's."""
 
 SURE = 2.0
 """So far inside the mesh's lip line, a pixel serves as an example of a lip."""
@@ -101,5 +107,7 @@ def _logit(colours: np.ndarray, distance: np.ndarray, lip: np.ndarray, unit: flo
     logit = (distance - LINE) / PLACE
     skin = (distance < -BESIDE[0]) & (distance > -BESIDE[1])
     if min(lip.sum(), skin.sum()) >= FEWEST:
-        logit = logit + np.clip(log_ratio(colours, lip, skin), -MOST, MOST)
+        brown = ramp(distance, *CORE) * (1 - ramp(unlikeness(colours, skin), *NO_SKIN))
+        against = MOST * (1 - brown)
+        logit = logit + np.clip(log_ratio(colours, lip, skin), -against, MOST)
     return ndimage.gaussian_filter(logit, SMOOTH[1] * unit)

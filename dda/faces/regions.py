@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 from PIL import Image, ImageFilter
+from scipy.spatial import Delaunay
 
 from dda.faces.colours import log_colours
 from dda.faces.face import Face
@@ -69,6 +70,12 @@ LID = 11
 COVERED = (0.28, 0.45)
 """An eye of whose surround less than this share looks like skin lies under glasses or hair; above it is bare."""
 
+BOTH = 1 / 6
+"""How much the other eye tells of that: makeup on one eye alone looks like a mistake."""
+
+TURNED = 15.0
+"""Degrees from which a head is turned so far that nose and lips may stand before the far side of the mesh's oval."""
+
 MIN_EYE_WIDTH = 0.35
 """An eye narrower than this share of the other one is turned away: it gets no mask."""
 
@@ -102,9 +109,21 @@ class Regions(Generic[F]):
         return self.masks.sum(0)
 
 
-def _face_oval(face: MeshFace, size: int) -> np.ndarray:
-    """The inside of the mesh's outline (size, size) in [0, 1], with an edge of a pixel."""
-    return soft_polygons([face.points[list(FACE_OVAL)]], size, 1.0)
+def _outside_oval(face: MeshFace) -> list[np.ndarray]:
+    """Polygons that cover what of a turned face may stand before its oval: the triangles of the mesh, (3, 2) each.
+
+    The mesh comes without triangles; those of its points, unrolled to look ahead, do as well (Delaunay).
+    """
+    if abs(face.yaw) < TURNED:
+        return []
+    across, down = face.landmarks[454] - face.landmarks[234], face.landmarks[152] - face.landmarks[10]
+    ahead, _ = np.linalg.qr(np.stack([across, down], 1))
+    return list(face.points[Delaunay(face.landmarks @ ahead).simplices])
+
+
+def _face_outline(face: MeshFace, size: int) -> np.ndarray:
+    """The inside of the face's outline (size, size) in [0, 1], with an edge of a pixel."""
+    return soft_polygons([face.points[list(FACE_OVAL)], *_outside_oval(face)], size, 1.0)
 
 
 def mesh_regions(image: np.ndarray, face: MeshFace) -> Regions[MeshFace]:
@@ -117,7 +136,7 @@ def mesh_regions(image: np.ndarray, face: MeshFace) -> Regions[MeshFace]:
 
     points = face.points
     sides = [side for side in (0, 1) if _faces_camera(points, side)]
-    oval = shape([_to_hairline(points)], feather=5, grow=4)
+    oval = np.maximum(shape([_to_hairline(points)], feather=5, grow=4), shape(_outside_oval(face), feather=2))
     eyeballs = shape([points[list(EYE_OUTLINES[side])] for side in sides], feather=0.8)
     surrounds = [shape([points[list(EYE_SURROUNDS[side])]], feather=5) for side in sides]
     brows = [shape([brow_outline(points, side)], feather=2.5) for side in sides]
@@ -133,15 +152,17 @@ def mesh_regions(image: np.ndarray, face: MeshFace) -> Regions[MeshFace]:
     around_mouth = shape([points[list(LIPS_OUTER)]], feather=2, grow=5) * ramp(np.asarray(near_lips) / 255, 0.02, 0.1)
     likeness = np.maximum(_skin_likeness(image, face, bare), around_mouth)
 
+    lids = [shape([points[list(EYE_OUTLINES[side])]], feather=3, grow=LID) for side in sides]
+    beyond = [surround * (1 - lid) for surround, lid in zip(surrounds, lids, strict=True)]
+    # A lens is unlike skin all around the lid.
+    bare_skin = np.array([(likeness * mask).sum() / max(mask.sum(), 1.0) for mask in beyond])
+    in_sight = ramp(bare_skin + 2 * BOTH * (bare_skin.mean() - bare_skin), *COVERED)
     eyes = np.zeros_like(oval)
     brow = np.zeros_like(oval)
-    for side, surround, hair in zip(sides, surrounds, brows, strict=True):
-        # Lashes and creases of a lid are dark and belong to it; but a lens is unlike skin all around the lid.
-        lid = shape([points[list(EYE_OUTLINES[side])]], feather=3, grow=LID)
-        beyond = surround * (1 - lid)
-        in_sight = ramp((likeness * beyond).sum() / max(beyond.sum(), 1.0), *COVERED)
-        eyes = np.maximum(eyes, surround * (1 - hair) * np.maximum(likeness, lid) * in_sight)
-        brow = np.maximum(brow, hair * in_sight)
+    for seen, surround, hair, lid in zip(in_sight, surrounds, brows, lids, strict=True):
+        # Lashes and creases of a lid are dark and belong to it.
+        eyes = np.maximum(eyes, surround * (1 - hair) * np.maximum(likeness, lid) * seen)
+        brow = np.maximum(brow, hair * seen)
 
     masks = (
         eyes * (1 - eyeballs) * oval,
@@ -149,7 +170,7 @@ def mesh_regions(image: np.ndarray, face: MeshFace) -> Regions[MeshFace]:
         bare * likeness,
         brow * oval,
     )
-    return Regions(_disjoint(np.stack(masks).astype(np.float32)), _face_oval(face, size), face)
+    return Regions(_disjoint(np.stack(masks).astype(np.float32)), _face_outline(face, size), face)
 
 
 def _disjoint(masks: np.ndarray) -> np.ndarray:
