@@ -189,8 +189,10 @@ class Amplification:
                 if self.batch_size == 1:
                     raise UserError(f"device={self.amplifier.device}: out of memory for a single pair") from error
                 self.batch_size //= 2
-                torch.cuda.empty_cache()
                 _LOG.warning("Out of memory: the run goes on in batches of %d.", self.batch_size)
+            else:
+                continue
+            torch.cuda.empty_cache()  # not before: the error held the batch that did not fit
 
     @torch.no_grad()
     def _paint(self, jobs: Sequence[_Job]) -> Iterator[Outcome]:

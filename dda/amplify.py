@@ -20,7 +20,7 @@ from dda.models.amplifier import known_styles, pixel_settings
 from dda.pairs.journal import Journal, PairRow, journal_file, read_journal
 from dda.pairs.manifest import read_rows
 from dda.pairs.plan import Plan, PlannedPair, ShardPlan, make_plan
-from dda.pairs.writer import pair_exists
+from dda.pairs.writer import pair_exists, remove_pair
 from dda.report import samples_from_manifest, tell_summary
 from dda.settings import check_settings, claim
 from dda.styles import Style, resolve_styles
@@ -102,6 +102,7 @@ def _make_missing(
         # Failed pairs leave the run short: the next round takes their replacements.
         while pairs := again or [pair for pair in shard.pairs if pair.place not in tried]:
             wanted = None if again or cfg.num_pairs is None else shard.quota - counts["ok"]
+            stale = _names(journal, again)
             again = []
             if wanted is not None and wanted <= 0:
                 break
@@ -116,7 +117,15 @@ def _make_missing(
                 made = counts["ok"] - before
                 progress.update(task, completed=made, total=max(total, made))  # a picture may bring several faces
                 follower.log(rows, counts, made / (time.monotonic() - began))
+            for name in stale - {row.name for row in journal.rows}:  # of faces that are not found any more
+                remove_pair(run.folder, name)
     return counts["ok"] - before
+
+
+def _names(journal: Journal, pairs: Sequence[PlannedPair]) -> set[str]:
+    """The names under which planned pairs have been finished."""
+    places = {pair.place for pair in pairs}
+    return {row.name for row in journal.rows if row.name and row.place in places}
 
 
 def _outstanding(run: Run, shard: ShardPlan, rows: Sequence[PairRow]) -> tuple[list[PlannedPair], set[int]]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from dda.images import read_image
 from dda.pairs.journal import PairRow
-from dda.pairs.writer import DATA_FOLDER, write_atomically
+from dda.pairs.writer import DATA_FOLDER, pair_exists, write_atomically
 from dda.png import encode_png
 from dda.report import GridRow, comparison
 from dda.sweep import Job
@@ -33,8 +33,8 @@ def compare(jobs: Sequence[Job], sweep: Path) -> None:
         if job.problem:
             say(f"{job.folder.name}: {job.problem}", "red")
     if any(job.made for job in jobs):
-        sheet = comparison(shared_faces(jobs), {job.folder.name: job.label for job in jobs})
         write_atomically(sweep / TABLE_NAME, summary_csv(jobs))
+        sheet = comparison(shared_faces(jobs), {job.folder.name: job.label for job in jobs})
         write_atomically(sweep / SHEET_NAME, encode_png(sheet))
         where = Path(os.path.relpath(sweep))
         say(f"Look at   {where / SHEET_NAME}\nTable in  {where / TABLE_NAME}")
@@ -97,9 +97,8 @@ def _most_shared(jobs: Sequence[Job], key: Callable[[PairRow], Hashable]) -> lis
     """Pairs that are alike by `key`, one a job: up to six groups that most jobs have, as varied as there are."""
     groups: dict[Hashable, dict[str, PairRow]] = {}
     for job in jobs:
-        present = {file.name for file in (job.folder / DATA_FOLDER / "target").glob("*.png")}
         for row in job.made:
-            if row.name in present:
+            if pair_exists(job.folder, row.name):
                 groups.setdefault(key(row), {}).setdefault(job.folder.name, row)
     reach = _reach(groups.values())
     rest = [group for group in groups.values() if 2 * len(group) > reach]

@@ -296,6 +296,12 @@ def test_all_faces_of_a_picture_become_pairs(
     gone.unlink()
     run_here("run_amplify.py", *arguments, "faces=all", "run_name=all")
     assert gone.is_file() and ok_rows(tmp_path / "amplify" / "all") == rows
+    Image.fromarray(astronaut).save(tmp_path / "couples" / "couple.png")  # when it is tried again, one face is found
+    gone.unlink()
+    run_here("run_amplify.py", *arguments, "faces=all", "run_name=all")
+    assert [row.name for row in ok_rows(tmp_path / "amplify" / "all")] == ["image_0000.png"]
+    assert [file.name for file in gone.parent.with_name("source").glob("*.png")] == ["image_0000.png"]
+    Image.fromarray(both).save(tmp_path / "couples" / "couple.png")
     with pytest.raises(SystemExit, match="no pair was made"):
         run_here("run_amplify.py", *arguments, "faces=reject", "run_name=reject")
     (row,) = read_rows(tmp_path / "amplify" / "reject")

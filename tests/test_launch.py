@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dda.launch import _noted_signals, visible_gpus
+from dda.launch import _environment, _noted_signals, visible_gpus
 from dda.pairs.journal import find_journals, read_journal
 from tests.conftest import ROOT
 from tests.test_amplify import same_products, wait_until
@@ -111,6 +111,11 @@ def test_signals_are_noted_but_for_those_that_were_ignored_before() -> None:
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_shards_take_turns_at_the_gpus() -> None:
+    given = [_environment(index, 3, ["2", "GPU-5f1"])["CUDA_VISIBLE_DEVICES"] for index in range(3)]
+    assert given == ["2", "GPU-5f1", "2"]
 
 
 def test_gpus_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

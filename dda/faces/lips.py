@@ -31,7 +31,7 @@ MOST = 2.0
 """What colour may add to the logit at most: it moves a lip's edge, and makes no lips elsewhere."""
 
 CORE = (1.5, 4.5)
-"""Between these distances inside the mesh's lip line the colour of skin ceases to tell against a lip: lips may be brown."""
+"""Between these distances inside the mesh's lip line skin's colour ceases to tell against a lip: lips may be brown."""
 
 NO_SKIN = (9.0, 20.0)
 """Between these squared Mahalanobis distances from skin, a colour that is no lip's ceases to be skin's."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import pickle
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,11 +37,14 @@ class Lpips:
     def __init__(self, device: torch.device) -> None:
         import lpips
 
+        cache = Path(torch.hub.get_dir()) / "checkpoints"
+        file = cache / ALEXNET.rpartition("/")[2]
         try:
+            if file.is_file():  # torchvision would run code in it, so one that holds more than tensors ends here
+                torch.load(file, map_location="cpu", weights_only=True)
             with limited_patience(), _quiet():
                 network = lpips.LPIPS(net="alex", verbose=False)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # no network, or a damaged file
-            cache = Path(torch.hub.get_dir()) / "checkpoints"
+        except Exception as error:  # no network, or a file for whose damage torch has no common class
             reason = f"AlexNet's weights can neither be read from {cache} nor downloaded; save {ALEXNET} there"
             raise MissingWeights(reason) from error
         self.network = network.to(device)

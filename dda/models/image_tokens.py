@@ -1,5 +1,7 @@
 """Image tokens: the condition of the official release, made of CLIP embeddings of the face and of a style's picture."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
@@ -71,15 +73,25 @@ def load_image_encoder(pretrained: str = ENCODER, device: torch.device | None = 
         device: where it runs; None: the CPU.
 
     Raises:
-        UserError: it is neither on this machine nor to be had from the hub, or no CLIP vision model.
+        UserError: it is neither on this machine nor to be had from the hub, damaged or incomplete, or no CLIP vision
+            model.
     """
     try:
-        model = CLIPVisionModelWithProjection.from_pretrained(
-            pretrained, subfolder=ENCODER_FOLDER, dtype=torch.float32, use_safetensors=True
+        loaded: Any = CLIPVisionModelWithProjection.from_pretrained(
+            pretrained,
+            subfolder=ENCODER_FOLDER,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # transformers and safetensors have no common class for a damaged file
         raise UserError(
             f"the official release needs the CLIP image encoder {pretrained}/{ENCODER_FOLDER}, which cannot be loaded: "
             f"{first_line(error)}; run once where the hub can be reached, or give a checkpoint that text conditions"
         ) from error
+    model, report = loaded
+    if report["missing_keys"]:
+        raise UserError(
+            f"model.image_encoder={pretrained}: its weights lack {sorted(report['missing_keys'])[0]}; download it again"
+        )
     return ImageEncoder(nn.Module.to(model, device))

@@ -7,16 +7,22 @@ from typing import Any
 import torch
 
 from dda.faces.face import Face
+from dda.mistakes import UserError
 from dda.styles import Style
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type of ``precision=auto|fp32|bf16|fp16``.
+def pick_dtype(precision: str, device: torch.device, key: str = "model.precision") -> torch.dtype:
+    """The type of ``precision=auto|fp32|bf16|fp16``, the setting ``key``.
 
     ``auto`` is bf16 on a GPU that computes in it, fp16 on an older one, and fp32 elsewhere.
+
+    Raises:
+        UserError: fp16 without a GPU of Nvidia's; a CPU convolves in it some hundred times as slowly as in fp32.
     """
+    if precision == "fp16" and device.type != "cuda":
+        raise UserError(f"{key}=fp16: needs a GPU of Nvidia's, device={device} is none; use bf16 or fp32")
     if precision != "auto":
         return DTYPES[precision]
     if device.type != "cuda":

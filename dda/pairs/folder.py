@@ -22,6 +22,9 @@ _LOG = logging.getLogger(__name__)
 # Columns of a manifest that say which pair it is, not how it turned out.
 _KEYS = ("place", "face", "attempt", "path", "style", "content_hash")
 
+# Columns of a CSV that are not to be taken for numbers: a picture may be called 0001.png, and a style 0.
+_TEXTS = dict.fromkeys(("source_file_name", "target_file_name", "path", "style", "content_hash"), pa.string())
+
 
 @dataclass(frozen=True)
 class PairFiles:
@@ -59,7 +62,8 @@ def find_pairs(root: Path, oracle: Path | None = None) -> list[PairFiles]:
             pictures that the sources were made from.
 
     Raises:
-        UserError: a folder is missing or empty, the table cannot be read, or no pair has a true target.
+        UserError: a folder is missing or empty, the table cannot be read, no pair has a true target, or pairs in
+            several styles have the same.
     """
     metadata = root / METADATA
     records = _csv_records(metadata) if metadata.is_file() else {}
@@ -184,6 +188,15 @@ def _with_oracle(pairs: list[PairFiles], oracle: Path | None) -> list[PairFiles]
         raise UserError(
             f"oracle={oracle}: none of its {len(truths)} pictures has the name of a pair, such as {pairs[0].name}"
         )
+    styles: dict[Path, set[str]] = {}
+    for pair in matched:
+        if pair.oracle:
+            styles.setdefault(pair.oracle, set()).add(pair.style)
+    if shared := [file.name for file, worn in styles.items() if len(worn) > 1]:
+        raise UserError(
+            f"oracle={oracle}: {shared[0]} has the name of a picture that was made up in several styles, and is the "
+            "truth of one; give truths the names of pairs (image_0000.png), or measure a run of that style"
+        )
     return matched
 
 
@@ -196,7 +209,7 @@ def _with_truth(pair: PairFiles, truths: Mapping[str, list[Path]]) -> PairFiles:
 
 def _csv_records(file: Path) -> dict[str, dict[str, Any]]:
     try:
-        table = pyarrow.csv.read_csv(file)
+        table = pyarrow.csv.read_csv(file, convert_options=pyarrow.csv.ConvertOptions(column_types=_TEXTS))
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{file}: cannot be read as a table: {str(error).splitlines()[0]}") from error
     if "source_file_name" not in table.column_names:

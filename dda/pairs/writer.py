@@ -71,6 +71,12 @@ def pair_exists(run_dir: Path, name: str) -> bool:
     return all((run_dir / DATA_FOLDER / side / name).is_file() for side in ("source", "target"))
 
 
+def remove_pair(run_dir: Path, name: str) -> None:
+    """Remove the files of a pair that are there."""
+    for side in ("source", "target"):
+        (run_dir / DATA_FOLDER / side / name).unlink(missing_ok=True)
+
+
 def remove_unfinished(run_dir: Path, tag: str) -> None:
     """Remove what writers of this tag, or of one that begins with `TAG-`, left half-written when they were killed."""
     for side in ("source", "target"):

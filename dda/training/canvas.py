@@ -1,7 +1,5 @@
 """The face a makeup artist works on: a window of the picture in OKLab, masks, landmarks and skin tone."""
 
-import math
-
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -37,8 +35,7 @@ class Canvas:
         self.total = regions.total[self._window]
         self.points = regions.face.points - np.array([columns.start, rows.start], np.float32)
         self.depth = regions.face.landmarks[:, 2]
-        eye_0, eye_1 = regions.face.eyes
-        self.unit = max(math.hypot(*(eye_1 - eye_0)) / 100, regions.face.size / 250)
+        self.unit = regions.face.unit
         self.shape = self.total.shape
         sure = self.masks["skin"] > 0.9
         if sure.sum() < 50:

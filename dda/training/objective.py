@@ -2,7 +2,7 @@
 
 import torch
 
-from dda.models.compact import RESIDUAL_SCALE, CompactResidualModel, make_scheduler
+from dda.models.compact import ALPHA_REF, RESIDUAL_SCALE, CompactResidualModel, make_scheduler
 from dda.styles import REGIONS
 
 PURE_NOISE = 0.5
@@ -57,9 +57,8 @@ def residual_loss(
     with torch.autocast(source.device.type, torch.bfloat16, enabled=bf16):
         prediction = model(noisy, timesteps, source, masks, style_ids)
     prediction = prediction.float()
-    strength = torch.einsum("nrhw,r->nhw", masks, model.gains())[:, None]
     total = masks.sum(1, keepdim=True)
-    composed = strength * prediction - total * residual
+    composed = model.alpha / ALPHA_REF * model.fgmm(prediction, masks) - total * residual
     extra = torch.tensor([IMPORTANCE[region] - 1 for region in REGIONS], device=masks.device)
     weight = 1 + torch.einsum("nrhw,r->nhw", masks, extra)[:, None]
     within = total > 0

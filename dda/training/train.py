@@ -55,10 +55,7 @@ def main(cfg: DictConfig) -> None:
         raise UserError(
             f"parser={cfg.parser.name}: model=compact is trained on the landmarks of a mesh; use parser=mesh"
         )
-    parser = open_parser(cfg.parser, pick_device(cfg.device))
-    styles, pairs = _load(cfg, "root", parser, "Reading seed pairs")
-    held = _held_out(styles, *_load(cfg, "holdout", parser, "Reading held-out pairs")) if cfg.data.holdout else []
-    _trainer(cfg.model.name)(cfg, run, styles, pairs, held)
+    _trainer(cfg.model.name)(cfg, run, *_read(cfg))
 
 
 def _trainer(model: str) -> Trainer:
@@ -97,6 +94,14 @@ def train_compact(
             _save(checkpoint, state.model, cfg, len(pairs), figures)
         tracker.summary(figures)
     tell_end(CONSOLE, figures, checkpoint)
+
+
+def _read(cfg: DictConfig) -> tuple[list[str], list[AlignedPair], list[AlignedPair]]:
+    """The styles, their seed pairs and the held-out ones; the parser's networks do not stay beside the training."""
+    parser = open_parser(cfg.parser, pick_device(cfg.device))
+    styles, pairs = _load(cfg, "root", parser, "Reading seed pairs")
+    held = _held_out(styles, *_load(cfg, "holdout", parser, "Reading held-out pairs")) if cfg.data.holdout else []
+    return styles, pairs, held
 
 
 def _load(cfg: DictConfig, part: str, parser: FaceParser, doing: str) -> tuple[list[str], list[AlignedPair]]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from dda.faces.colours import log_colours, log_ratio
+from dda.faces.colours import log_colours, log_ratio, unlikeness
 
 
 def test_exposure_shifts_the_logarithm_of_lightness_alone() -> None:
@@ -49,3 +49,15 @@ def test_the_ratio_is_that_of_another_implementation(hues: str) -> None:
     seen.fit(np.concatenate([colours[:, those], colours[:, these]], axis=1).T, [False] * 800 + [True] * 400)
     expected = seen.decision_function(colours.reshape(3, -1).T).reshape(40, 50)
     np.testing.assert_allclose(log_ratio(colours, these, those), expected, atol=1e-6)
+
+
+def test_unlikeness_is_the_squared_distance_in_spreads() -> None:
+    draws = np.random.default_rng(0)
+    colours = draws.normal(size=(3, 100, 100)) * np.array([0.5, 0.1, 0.02])[:, None, None] + 1
+    these = np.zeros((100, 100), bool)
+    these[:50] = True
+    found = unlikeness(colours, these)
+    assert found.shape == (100, 100)
+    np.testing.assert_allclose(found[50:].mean(), 3, rtol=0.1)  # chi squared with three degrees of freedom
+    colours[:, 99, 99] = 1 + np.array([0, 0.4, 0])
+    np.testing.assert_allclose(unlikeness(colours, these)[99, 99], 16, rtol=0.1)

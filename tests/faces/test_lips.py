@@ -106,6 +106,18 @@ def test_colours_move_the_edge_from_where_the_mesh_has_it(prepared: PreparedFace
     assert overlap(lips, mesh_lips(true)) > overlap(mesh_lips(face), mesh_lips(true)) + 0.1
 
 
+def test_a_brown_lip_above_a_red_one_is_a_lip(prepared: PreparedFace) -> None:
+    """Colours tell lips from skin by the red one; what looks like skin well inside the mesh's line is a lip too."""
+    face = shut(prepared.regions.face)
+    picture = drawn(face)
+    upper = np.arange(512)[:, None] < face.points[list(LIPS_INNER), 1].mean()
+    brown = (mesh_lips(face) > 0.5) & upper
+    picture[brown] = np.clip(np.random.default_rng(1).normal(SKIN, 4, (int(brown.sum()), 3)), 0, 255)
+    _, lips = find_lips(picture, face)
+    well_inside = brown & (soft_polygons([face.points[list(LIPS_OUTER)]], 512, 3) > 0.95)
+    assert well_inside.sum() > 50 and np.median(lips[well_inside]) > 0.5
+
+
 def test_a_mesh_that_slipped_is_put_right(prepared: PreparedFace) -> None:
     face = shut(prepared.regions.face)
     _, lips = find_lips(drawn(face), moved(face, shift=(2, 3)))

@@ -126,6 +126,33 @@ def test_an_eye_that_is_turned_away_gets_no_mask(prepared: PreparedFace) -> None
     assert eyes[:, middle + 40 :].sum() == 0
 
 
+def test_an_eye_in_half_sight_is_judged_by_the_other_too(prepared: PreparedFace) -> None:
+    face, seen = prepared.regions.face, []
+    for covered in ((0,), (0, 1)):
+        picture = prepared.source.copy()
+        for side in covered:  # a fringe
+            fringe = inside(face, EYE_SURROUNDS[side])
+            fringe[:, ::4] = False
+            picture[fringe] = (18, 18, 22)
+        seen.append(mesh_regions(picture, face)["eyes"][inside(face, EYE_SURROUNDS[0])].mean())
+    assert seen[0] > 1.1 * seen[1]
+
+
+def test_the_outline_of_a_turned_face_holds_what_stands_before_its_oval(prepared: PreparedFace) -> None:
+    turn = np.radians(40)
+    landmarks = prepared.regions.face.landmarks.copy()
+    middle = landmarks.mean(0)
+    x, z = (landmarks - middle)[:, [0, 2]].T
+    landmarks[:, 0], landmarks[:, 2] = x * np.cos(turn) + z * np.sin(turn), z * np.cos(turn) - x * np.sin(turn)
+    landmarks[:, [0, 2]] += middle[[0, 2]]
+    face = MeshFace(landmarks, 1.0)
+    assert abs(face.yaw) > 30
+    oval = mesh_regions(prepared.source, face).oval
+    lips = inside(face, LIPS_OUTER, 0.9)
+    assert not inside(face, FACE_OVAL)[lips].all() and oval[lips].min() > 0.99
+    assert oval[inside(face, FACE_OVAL, 0.9)].min() > 0.99 and oval[:, 0].max() == oval[0].max() == 0
+
+
 def test_visible_is_the_share_of_the_face_under_a_mask(prepared: PreparedFace) -> None:
     oval, face = prepared.regions.oval, prepared.regions.face
     assert 0.6 < prepared.regions.visible < 1

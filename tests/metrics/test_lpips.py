@@ -1,5 +1,6 @@
 """LPIPS with random AlexNet weights: no test downloads any."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,30 @@ def test_without_its_weights_it_says_where_to_put_them(hub: Path) -> None:
     with pytest.raises(MissingWeights) as caught:
         Lpips(CPU)
     assert str(hub) in caught.value.reason and ALEXNET in caught.value.reason
+
+
+class _Malicious:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.trace,)
+
+
+def test_code_among_the_weights_is_not_run(hub: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    torch.save(save_random_alexnet(hub) | {"features.0.bias": _Malicious(trace)}, hub / ALEXNET.rsplit("/", 1)[1])
+    with pytest.raises(MissingWeights):
+        Lpips(CPU)
+    assert not trace.exists()
+
+
+def test_a_file_of_something_else_is_not_taken_for_the_weights(hub: Path) -> None:
+    torch.save([torch.zeros(1)], hub / ALEXNET.rsplit("/", 1)[1])
+    with pytest.raises(MissingWeights):
+        Lpips(CPU)
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", b"<html>404</html>", b""])

@@ -94,6 +94,24 @@ def test_pickled_weights_are_not_read(vision: CLIPVisionModelWithProjection, tmp
         load_image_encoder(str(tmp_path))
 
 
+def test_an_incomplete_encoder_is_not_filled_up_at_random(
+    vision: CLIPVisionModelWithProjection, tmp_path: Path
+) -> None:
+    weights = {name: value for name, value in vision.state_dict().items() if name != "visual_projection.weight"}
+    vision.save_pretrained(tmp_path / "models" / "image_encoder", state_dict=weights)
+    with pytest.raises(UserError, match=r"its weights lack visual_projection\.weight; download it again"):
+        load_image_encoder(str(tmp_path))
+
+
+def test_a_truncated_encoder_is_told_in_one_line(vision: CLIPVisionModelWithProjection, tmp_path: Path) -> None:
+    vision.save_pretrained(tmp_path / "models" / "image_encoder")
+    file = tmp_path / ENCODER_FILES[1]
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(UserError, match="CLIP image encoder") as caught:
+        load_image_encoder(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
 def test_no_encoder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="CLIP image encoder") as caught:
         load_image_encoder(str(tmp_path))

@@ -1,15 +1,21 @@
 import pytest
 import torch
 
+from dda.mistakes import UserError
 from dda.models.precision import pick_dtype, vae_dtype
 
 
 @pytest.mark.parametrize(
     ("precision", "dtype"),
-    [("auto", torch.float32), ("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
+    [("auto", torch.float32), ("fp32", torch.float32), ("bf16", torch.bfloat16)],
 )
 def test_the_precision_on_a_cpu(precision: str, dtype: torch.dtype) -> None:
     assert pick_dtype(precision, torch.device("cpu")) == dtype
+
+
+def test_a_cpu_takes_no_fp16() -> None:
+    with pytest.raises(UserError, match=r"^model\.precision=fp16: needs a GPU.*device=cpu is none"):
+        pick_dtype("fp16", torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -18,7 +24,6 @@ def test_the_precision_on_a_cpu(precision: str, dtype: torch.dtype) -> None:
         (torch.bfloat16, "cuda", torch.float16),
         (torch.bfloat16, "cpu", torch.float32),
         (torch.float16, "cuda", torch.float16),
-        (torch.float16, "cpu", torch.float16),
         (torch.float32, "cuda", torch.float32),
         (torch.float32, "cpu", torch.float32),
     ],

@@ -85,6 +85,26 @@ def test_styles_and_measures_come_from_metadata(save: Save) -> None:
     assert (pairs["gone"].style, dict(pairs["gone"].made)) == ("Red lip", {"makeup_change": 0.5})
 
 
+def test_names_and_styles_that_look_like_numbers_stay_as_they_are(save: Save) -> None:
+    root = save("source/0001.png", "target/0001.png", "source/0002.png", "target/0002.png")
+    (root / "metadata.csv").write_text("source_file_name,style\n0001.png,0\nsource/0002.png,007\n")
+    assert [(pair.name, pair.style, pair.reason) for pair in find_pairs(root)] == [
+        ("0001", "0", ""),
+        ("0002", "007", ""),
+    ]
+
+
+def test_pairs_in_several_styles_do_not_share_a_truth(save: Save) -> None:
+    root = save("source/image_0000.png", "target/image_0000.png", "source/image_0001.png", "target/image_0001.png")
+    (root / "metadata.csv").write_text(
+        "source_file_name,style,path\nsource/image_0000.png,Red,anna.jpg\nsource/image_0001.png,Smokey,anna.jpg\n"
+    )
+    with pytest.raises(UserError, match=r"anna\.png has the name of a picture that was made up in several styles"):
+        find_pairs(root, save("anna.png", root="of pictures"))
+    truths = [pair.oracle for pair in find_pairs(root, save("image_0001.png", root="of pairs"))]
+    assert [truth and truth.name for truth in truths] == [None, "image_0001.png"]
+
+
 @pytest.mark.parametrize("table", ["file,style\na.png,Red\n", "source_file_name,style\na,b,c\n"])
 def test_a_metadata_file_of_another_kind_is_refused(save: Save, table: str) -> None:
     root = save("source/a.png", "target/a.png")

@@ -91,9 +91,7 @@ def _accelerator(cfg: DictConfig) -> Accelerator:
     device = pick_device(cfg.device)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    dtype = pick_dtype(cfg.train.precision, device)
-    if dtype == torch.float16 and device.type != "cuda":
-        raise UserError(f"train.precision=fp16: needs a GPU of Nvidia's, device={device} is none; use bf16 or fp32")
+    dtype = pick_dtype(cfg.train.precision, device, "train.precision")
     accelerator = Accelerator(mixed_precision=MIXED_PRECISION[dtype], cpu=device.type == "cpu")
     if cfg.train.batch_size % accelerator.num_processes:
         raise UserError(
