@@ -18,13 +18,14 @@ amplify: $(READY) ## Make pairs of the demo faces in five styles (ARGS="batch_si
 	$(RUN) run_amplify.py $(ARGS)
 
 eval: $(READY) ## Say what the newest run's pairs are worth (ARGS="pairs=DIR ...")
-	$(RUN) run_eval.py $(or $(ARGS),run=latest)
+	$(RUN) run_eval.py $(if $(filter run=% pairs=%,$(ARGS)),,run=latest) $(ARGS)
 
 train: $(READY) ## Train an amplifier from your pairs (ARGS="data.root=DIR ...")
 	$(RUN) run_train.py $(ARGS)
 
 # What made dda/assets/compact. EXCLUDE names the portraits to leave out; the model card says which were.
 weights: $(READY) ## Train the five shipped styles again (PORTRAITS=DIR, EXCLUDE="002 003 ...")
+	$(if $(PORTRAITS),,$(error make weights: PORTRAITS=DIR must be given, a folder of portraits))
 	$(RUN) -m dda.training.author $(PORTRAITS) outputs/authored $(if $(EXCLUDE),--exclude $(EXCLUDE))
 	$(RUN) run_train.py data.root=outputs/authored train.init=scratch train.updates=2000 train.morphs=100 \
 		run_name=shipped $(ARGS)

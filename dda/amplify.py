@@ -148,10 +148,10 @@ def _close(
     samples = None
     try:
         merge(run.folder)
-    except UserError as error:
+    except UserError:
         if cfg.shard.count == 1:
             raise
-        say(f"No manifest yet: {error}")
+        say(f"The shard that finishes last writes the manifest; python -m dda.merge {run.folder} names those to come")
     else:
         whole = rows if cfg.shard.count == 1 else read_rows(run.folder)
         if any(row.status == "ok" for row in whole):
@@ -184,7 +184,11 @@ def _judge(cfg: DictConfig, run: Run, rows: Sequence[PairRow], places: int) -> N
             f"failure_budget={cfg.failure_budget:g}: {counts['failed']} of {len(rows)} pairs ({share:.1%}) failed; "
             f"the reasons are in {run.folder}/journal-*.jsonl, and the same run_name tries them again"
         )
-    if cfg.num_pairs is not None and counts["ok"] < cfg.num_pairs:
+    if cfg.num_pairs is None:
+        return
+    if counts["ok"] > cfg.num_pairs and cfg.faces != "all":  # where a picture may bring several
+        say(f"num_pairs={cfg.num_pairs}: the run has {counts['ok']} already, and none is taken away", "yellow")
+    if counts["ok"] < cfg.num_pairs:
         untried = places - len({row.place for row in rows})
         why = "a shard replaces pictures that cannot be used by its own ones, and one has no more"
         reason = why if untried else "the pictures give no more"

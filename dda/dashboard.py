@@ -6,7 +6,7 @@ Each call saves a new view of the project; an older one stays as it is.
 import argparse
 from typing import Any
 
-from dda.mistakes import UserError, first_line
+from dda.mistakes import UserError, first_line, told_in_one_line
 from dda.pairs.journal import STATUSES
 from dda.tracking import STEP_METRICS
 
@@ -82,10 +82,8 @@ def main() -> None:
     entity, _, project = parser.parse_args().project.partition("/")
     if not entity or not project or "/" in project:
         parser.error("give ENTITY/PROJECT, for example somebody/dda")
-    try:
+    with told_in_one_line():
         print(save(entity, project))
-    except UserError as error:
-        raise SystemExit(f"dda: {error}") from error
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ The last shard to finish does it by itself; this is for a run whose last shard c
 import argparse
 from pathlib import Path
 
-from dda.mistakes import UserError
+from dda.mistakes import UserError, told_in_one_line
 from dda.pairs.journal import find_journals, read_journal
 from dda.pairs.manifest import MANIFEST, write_manifest
 
@@ -54,10 +54,8 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m dda.merge", description="Write the one manifest of a run.")
     parser.add_argument("run", type=Path, help="folder of the run, outputs/amplify/RUN")
-    try:
+    with told_in_one_line():
         print(merge(parser.parse_args().run))
-    except UserError as error:
-        raise SystemExit(f"dda: {error}") from error
 
 
 if __name__ == "__main__":

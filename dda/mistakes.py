@@ -2,12 +2,17 @@
 
 import difflib
 import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, ValidationError
+from safetensors import SafetensorError
 
 KINDS = {
     bool: "true or false",
@@ -27,6 +32,7 @@ CLOSED = {
     errno.EDQUOT: _ROOM,
     errno.EROFS: _ELSEWHERE,
     errno.EACCES: "allow it, or give another path",
+    errno.EPERM: "allow it, or give another path",
     errno.ENOTDIR: _ELSEWHERE,
     errno.EEXIST: _ELSEWHERE,  # a link to nowhere, as of a disk that is not there
     errno.ENAMETOOLONG: _ELSEWHERE,
@@ -45,12 +51,30 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in CLOSED:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; {CLOSED[error.errno]}"
+    if isinstance(error, SafetensorError) and (found := re.search(r"\(os error (\d+)\)", str(error))):
+        number = int(found[1])
+        return f"{os.strerror(number)}; {CLOSED[number]}" if number in CLOSED else None
     if not isinstance(error, HydraException | InterpolationResolutionError):
         return None
     cause = error.__cause__ or error.__context__
     while cause is not None and not isinstance(cause, UserError):
         cause = cause.__cause__ or cause.__context__
     return str(cause or _explain_hydra(error))
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """What ends a command that Hydra does not run, if it is a mistake of the user's, ends it with one line.
+
+    Raises:
+        SystemExit: with the line.
+    """
+    try:
+        yield
+    except Exception as error:
+        if line := explain(error):
+            raise SystemExit(f"dda: {line}") from error
+        raise
 
 
 def explain_value(error: OmegaConfBaseException) -> str:

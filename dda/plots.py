@@ -4,6 +4,7 @@ Every function returns a uint8 (H, W, 3) picture with a white background and dar
 """
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -205,7 +206,9 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _picture(figure: Figure) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # for each letter of each figure
+        canvas.draw()
     return np.array(canvas.buffer_rgba())[:, :, :3].copy()
 
 

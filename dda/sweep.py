@@ -20,7 +20,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from dda.mistakes import UserError
+from dda.mistakes import UserError, told_in_one_line
 from dda.pairs.journal import STATUSES, JournalContents, PairRow, find_journals, read_journal
 
 # In the record that Hydra keeps of a start: why the job failed, one line.
@@ -268,10 +268,8 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m dda.sweep", description="Summarise the jobs of a sweep.")
     parser.add_argument("sweep", type=Path, help="folder of the sweep, outputs/amplify/RUN")
-    try:
+    with told_in_one_line():
         summarize(parser.parse_args().sweep)
-    except UserError as error:
-        raise SystemExit(f"dda: {error}") from error
 
 
 if __name__ == "__main__":

@@ -232,6 +232,8 @@ def test_a_finished_run_started_again_makes_nothing(
     times = {file: file.stat().st_mtime_ns for file in (copied / "amplified_data" / "target").iterdir()}
     run_here("run_amplify.py", *job, f"num_pairs={PAIRS}", f"paths.outputs={tmp_path}", "run_name=latest")
     assert "0 made now" in capsys.readouterr().out
+    run_here("run_amplify.py", *job, f"num_pairs={PAIRS - 3}", f"paths.outputs={tmp_path}", "run_name=latest")
+    assert f"num_pairs={PAIRS - 3}: the run has {PAIRS} already" in capsys.readouterr().out
     assert products(copied) == before and {file: file.stat().st_mtime_ns for file in times} == times
 
 

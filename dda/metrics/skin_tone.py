@@ -9,6 +9,9 @@ from scipy.stats import spearmanr
 from dda.metrics.color import to_lab
 from dda.metrics.metric import Column, PairBatch, weighted_mean
 
+GREY = 3.0
+"""Chroma (CIELAB) up to which skin is that of a picture without colours, whose angle would be that of noise."""
+
 
 class SkinTone:
     """ITA (individual typology angle, Chardon et al. 1991) of the source's mean skin colour, in degrees."""
@@ -21,15 +24,16 @@ class SkinTone:
             high=180,
             better="none",
             about="Individual typology angle of the source's skin: above 55 very light, 10 to 28 tan, below -30 dark; "
-            "it is taken from the picture as it is, so the light of the scene moves it.",
+            "it is taken from the picture as it is, so the light of the scene moves it; grey skin has none.",
         ),
     )
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """(N,) in degrees; NaN where there is no skin."""
+        """(N,) in degrees; NaN where there is no skin, or none with a colour."""
         lab, skin = to_lab(batch.source), batch.mask("skin")
-        light, yellow = (weighted_mean(lab[:, channel : channel + 1], skin) for channel in (0, 2))
-        return {"skin_tone": torch.rad2deg(torch.atan2(light - 50, yellow))}
+        light, red, yellow = (weighted_mean(lab[:, channel : channel + 1], skin) for channel in (0, 1, 2))
+        tone = torch.rad2deg(torch.atan2(light - 50, yellow))
+        return {"skin_tone": tone.where(torch.hypot(red, yellow) > GREY, torch.nan)}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """Folders of pairs: which files belong together in `source/` and `target/`, whoever made them."""
 
 import hashlib
+import json
 import logging
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -16,6 +18,7 @@ from dda.faces.dataset import SUFFIXES
 from dda.mistakes import UserError
 from dda.pairs.manifest import MANIFEST, METADATA
 from dda.pairs.writer import DATA_FOLDER
+from dda.settings import SETTINGS
 
 _LOG = logging.getLogger(__name__)
 
@@ -79,7 +82,7 @@ def find_run_pairs(run: Path, oracle: Path | None = None) -> list[PairFiles]:
         UserError: `run` holds no finished run, or as `find_pairs` does.
     """
     if (run / MANIFEST).is_file():
-        return _with_oracle(_sorted(_run_pairs(run)), oracle)
+        return _warned_of_crops(_with_oracle(_sorted(_run_pairs(run)), oracle), [run])
     jobs = [file.parent for file in sorted(run.glob(f"*/{MANIFEST}"))]
     if not jobs:
         raise UserError(
@@ -94,7 +97,8 @@ def find_run_pairs(run: Path, oracle: Path | None = None) -> list[PairFiles]:
         )
     if empty := [job.name for job in jobs if job not in made]:
         _LOG.warning("run=%s: jobs that made no pair are left out: %s", run, ", ".join(empty))
-    return _with_oracle([pair for job in made for pair in _sorted(_run_pairs(job, f"{job.name}/"))], oracle)
+    pairs = [pair for job in made for pair in _sorted(_run_pairs(job, f"{job.name}/"))]
+    return _warned_of_crops(_with_oracle(pairs, oracle), made)
 
 
 def choose_pairs(pairs: Sequence[PairFiles], num_samples: int | None, seed: int) -> list[PairFiles]:
@@ -108,6 +112,23 @@ def choose_pairs(pairs: Sequence[PairFiles], num_samples: int | None, seed: int)
 
     chosen = {pair.name for pair in sorted((pair for pair in pairs if not pair.reason), key=key)[:num_samples]}
     return [pair for pair in pairs if pair.reason or pair.name in chosen]
+
+
+def _warned_of_crops(pairs: list[PairFiles], jobs: Sequence[Path]) -> list[PairFiles]:
+    """The pairs; with a warning where truths have the names of photos of which runs took crops."""
+    photos = any(pair.oracle and _stem(pair.oracle.name) != PurePosixPath(pair.name).name for pair in pairs)
+    if photos and any(_align(job) == "ffhq" for job in jobs):
+        _LOG.warning(
+            "oracle: its pictures have the names of photos, of which the run took crops (dataset.align=ffhq); unless "
+            "they show the same crops, what is measured against them says nothing: amplify with dataset.align=none"
+        )
+    return pairs
+
+
+def _align(job: Path) -> str | None:
+    """How a run aligned its photos, None where it does not say."""
+    file = job / SETTINGS
+    return json.loads(file.read_text(encoding="utf-8"))["dataset"]["align"] if file.is_file() else None
 
 
 def _warn_of_unfinished(run: Path, finished: Sequence[Path]) -> None:
@@ -175,8 +196,11 @@ def _pictures(folder: Path) -> dict[str, list[Path]]:
 
 
 def _stem(path: str) -> str:
-    """A relative path without its suffix; other dots belong to the name."""
-    return str(PurePosixPath(path).with_suffix(""))
+    """A relative path without its suffix; other dots belong to the name.
+
+    Composed (NFC): a Mac may write é or 민 as several letters that look like one.
+    """
+    return unicodedata.normalize("NFC", str(PurePosixPath(path).with_suffix("")))
 
 
 def _with_oracle(pairs: list[PairFiles], oracle: Path | None) -> list[PairFiles]:

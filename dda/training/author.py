@@ -16,7 +16,7 @@ from dda.faces.dataset import SUFFIXES
 from dda.faces.mesh import FaceDetector, MeshFace
 from dda.faces.regions import mesh_regions
 from dda.images import ImageError, read_image
-from dda.mistakes import UserError
+from dda.mistakes import UserError, told_in_one_line
 from dda.pairs.writer import write_atomically
 from dda.png import encode_png
 from dda.terminal import CONSOLE, say
@@ -103,10 +103,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the random looks (default: 0)")
     parser.add_argument("--exclude", nargs="+", default=[], metavar="NAME", help="stems of portraits to leave out")
     options = parser.parse_args(arguments)
-    try:
+    with told_in_one_line():
         _run(options)
-    except UserError as error:
-        raise SystemExit(f"dda: {error}") from None
 
 
 def _run(options: argparse.Namespace) -> None:

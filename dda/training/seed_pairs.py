@@ -1,6 +1,7 @@
 """Seed pairs: the few retouched faces a style is learnt from, as canonical crops in memory."""
 
 import logging
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,9 @@ def _doubt(pair: AlignedPair) -> str:
 
 
 def pictures_by_stem(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder in name order; hidden ones are passed over.
+    """The pictures of a folder in name order, by stem; hidden ones are passed over.
+
+    Stems are composed (NFC): a Mac may write é or 민 as several letters that look like one.
 
     Raises:
         UserError: two of them have one stem.
@@ -114,11 +117,12 @@ def pictures_by_stem(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         if file.name.lower().endswith(SUFFIXES) and not file.name.startswith("."):
-            if other := files.get(file.stem):
+            stem = unicodedata.normalize("NFC", file.stem)
+            if other := files.get(stem):
                 raise UserError(
                     f"{folder}: {other.name} and {file.name} have one name; give two pictures different names"
                 )
-            files[file.stem] = file
+            files[stem] = file
     return files
 
 

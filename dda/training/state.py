@@ -1,5 +1,6 @@
 """Training state: all that a stopped training needs to go on as if it had not stopped."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import nn
+
+from dda.pairs.writer import write_atomically
 
 WARMUP = 50
 """Updates over which the learning rate rises from 0."""
@@ -61,7 +64,7 @@ class TrainingState(Generic[Model]):
 
     def save(self, file: Path) -> None:
         """Write the state so that a killed process leaves the old one or the new one, never half of one."""
-        waiting = file.with_suffix(".tmp")
+        data = io.BytesIO()  # of a full disk torch.save would tell in words of its own
         torch.save(
             {
                 "model": {name: parameter.detach() for name, parameter in self.trained.items()},
@@ -72,9 +75,9 @@ class TrainingState(Generic[Model]):
                 "update": self.update,
                 "scaler": None if self.scaler is None else self.scaler.state_dict(),
             },
-            waiting,
+            data,
         )
-        waiting.replace(file)
+        write_atomically(file, data.getvalue())
 
     def load(self, file: Path) -> None:
         """Take over a saved state."""

@@ -121,3 +121,5 @@ def test_skin_tone_is_the_angle_of_the_skins_colour(glamorous: PairBatch) -> Non
     assert found.tolist() == pytest.approx(torch.rad2deg(torch.atan((light - 50) / yellow)).tolist(), abs=0.01)
     darker = replace(glamorous, source=glamorous.source * 0.5)
     assert (SkinTone()(darker)["skin_tone"] < found - 30).all()
+    grey = replace(glamorous, source=glamorous.source.mean(1, keepdim=True).expand_as(glamorous.source))
+    assert SkinTone()(grey)["skin_tone"].isnan().all()

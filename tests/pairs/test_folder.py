@@ -1,4 +1,5 @@
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from dda.pairs.folder import PairFiles, choose_pairs, find_pairs, find_run_pairs
 from dda.pairs.journal import Journal
 
 Save = Callable[..., Path]
+SIDES = {"source": "NFC", "target": "NFD"}
 
 
 @pytest.fixture
@@ -44,6 +46,12 @@ def test_pictures_are_matched_by_relative_path_whatever_their_format(save: Save)
         ("a", root / "source/a.png", root / "target/a.jpg", ""),
         ("사진/b.1", root / "source/사진/b.1.webp", root / "target/사진/b.1.png", ""),
     ]
+
+
+def test_a_name_as_a_mac_writes_it_is_the_same_name(save: Save) -> None:
+    root = save(*(f"{side}/" + unicodedata.normalize(form, "민지 é.png") for side, form in SIDES.items()))
+    (pair,) = find_pairs(root)
+    assert (pair.name, pair.reason) == (unicodedata.normalize("NFC", "민지 é"), "")
 
 
 def test_what_has_no_counterpart_is_a_pair_with_a_reason(save: Save) -> None:
@@ -134,6 +142,22 @@ def test_a_run_tells_its_styles_and_measures(undisturbed: Path) -> None:
         assert dict(pair.made)["makeup_change"] == row["makeup_change"]
         assert "place" not in pair.made and "background_pixels" in pair.made
     assert [pair.made for pair in find_pairs(undisturbed / "amplified_data")] == [pair.made for pair in pairs]
+
+
+def test_truths_of_photos_that_were_cropped_are_warned_of(
+    copied: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    truths = {file.name for file in (copied / "amplified_data" / "target").glob("*.png")}
+    find_run_pairs(copied, copied / "amplified_data" / "target")
+    assert truths and not caplog.messages
+    one = pq.read_table(copied / "manifest.parquet").slice(0, 1)
+    pq.write_table(one, copied / "manifest.parquet")
+    photo = one.column("path")[0].as_py()
+    (tmp_path / "truths").mkdir()
+    Image.new("RGB", (512, 512)).save(tmp_path / "truths" / f"{Path(photo).stem}.png")
+    pairs = find_run_pairs(copied, tmp_path / "truths")
+    assert sum(pair.oracle is not None for pair in pairs) == 1
+    assert "amplify with dataset.align=none" in caplog.text
 
 
 def test_a_lost_file_of_a_run_is_a_pair_with_a_reason(copied: Path) -> None:

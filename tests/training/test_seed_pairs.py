@@ -1,4 +1,5 @@
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,14 @@ def test_files_are_matched_by_stem_in_name_order(tmp_path: Path) -> None:
     touch(*(tmp_path / "target" / name for name in ("a.png", "b.webp", ".DS_Store")))
     pairs = [(source.name, target.name) for source, target in pair_files(tmp_path)]
     assert pairs == [("a.JPG", "a.png"), ("b.png", "b.webp")]
+
+
+def test_a_name_as_a_mac_writes_it_is_the_same_name(tmp_path: Path) -> None:
+    for side, form in (("source", "NFC"), ("target", "NFD")):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / unicodedata.normalize(form, "민지 é.png")).touch()
+    ((source, target),) = pair_files(tmp_path)
+    assert source.name != target.name and source.is_file() and target.is_file()
 
 
 def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -72,12 +72,13 @@ def test_nothing_but_the_state_is_left_on_the_disk(tmp_path: Path) -> None:
 
 def test_a_file_left_half_written_by_a_killed_process_does_not_count(tmp_path: Path) -> None:
     train(begin(), 3).save(tmp_path / "state.pt")
-    (tmp_path / "state.tmp").write_bytes((tmp_path / "state.pt").read_bytes()[:1000])
+    half = tmp_path / ".state.pt.new.tmp"
+    half.write_bytes((tmp_path / "state.pt").read_bytes()[:1000])
     resumed = begin()
     resumed.load(tmp_path / "state.pt")
     assert resumed.update == 3
     train(resumed, 6).save(tmp_path / "state.pt")
-    assert not (tmp_path / "state.tmp").exists()
+    assert not half.exists()
 
 
 def test_averaged_weights_are_lent_and_given_back() -> None:

@@ -1,0 +1,25 @@
+import errno
+
+import pytest
+from safetensors import SafetensorError
+
+from dda.mistakes import UserError, explain, told_in_one_line
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM])
+def test_what_the_system_refuses_is_told_with_the_file(number: int) -> None:
+    line = explain(OSError(number, "not now", "outputs/amplify"))
+    assert line is not None and line.startswith("outputs/amplify: not now; ") and "\n" not in line
+
+
+def test_a_full_disk_under_safetensors_is_a_full_disk() -> None:
+    line = explain(SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"))
+    assert line is not None and line.startswith("No space left on device; make room and start again")
+    assert explain(SafetensorError("Error while deserializing header: header too large")) is None
+
+
+def test_a_command_ends_a_mistake_with_one_line_and_a_bug_with_its_own_error() -> None:
+    with pytest.raises(SystemExit, match=r"^dda: no such folder$"), told_in_one_line():
+        raise UserError("no such folder")
+    with pytest.raises(ZeroDivisionError), told_in_one_line():
+        raise ZeroDivisionError
