@@ -18,12 +18,13 @@ from stlpips_pytorch import stlpips
 from dda.faces.mesh import FaceDetector
 from dda.faces.regions import mesh_regions
 from dda.images import read_image
+from dda.metrics.psnr import masked_psnr
 
 
 def psnr(picture: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> float:
     """PSNR in dB of two uint8 (H, W, 3) pictures, or float ones in [0, 255], where ``inside`` (H, W)."""
-    difference = (picture.astype(np.float64) - truth)[inside] / 255
-    return float(-10 * np.log10(np.mean(difference**2)))
+    a, b = (torch.from_numpy(p.astype(np.float64)).permute(2, 0, 1)[None] / 255 for p in (picture, truth))
+    return float(masked_psnr(a, b, torch.from_numpy(inside)[None, None].double()))
 
 
 def main() -> None:

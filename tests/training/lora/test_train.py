@@ -1,10 +1,12 @@
 """`run_train.py model=sd15` on a tiny Stable Diffusion."""
 
 import json
+import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from dda.mistakes import UserError
 from dda.models.formats.recognise import apply_checkpoint
 from dda.training.lora.base import load_base
 from dda.training.state import TrainingState
+from tests.conftest import ROOT
 
 UPDATES = 50
 WEIGHTS = "pytorch_lora_weights.safetensors"
@@ -81,6 +84,20 @@ def test_a_style_in_words_is_told_from_the_bare_prompt(
     tokens, (bare, styled) = in_training
     bare_before, styled_before = predict(plain_unet(trained_sd), tokens)
     assert (styled - bare).abs().mean() > 1.5 * (styled_before - bare_before).abs().mean()
+
+
+def test_two_processes_train_what_one_does(task: list[str], train: Train, tmp_path: Path) -> None:
+    """They share each batch, so that their mean gradient is that of the whole; measured: equal to 1e-5."""
+    one = train(tmp_path / "one", "train.updates=6")
+    settings = [*task, "train.updates=6", "logger=none", f"paths.outputs={tmp_path / 'two'}", "run_name=run"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "run_train.py"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *settings], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    alone, shared = (load_file(run / "checkpoint" / WEIGHTS) for run in (one, tmp_path / "two" / "train" / "run"))
+    assert alone.keys() == shared.keys()
+    for name, weight in alone.items():
+        assert torch.allclose(weight, shared[name], atol=2e-4), name
 
 
 # --- The checkpoint -------------------------------------------------------------------------------------
