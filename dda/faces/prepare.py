@@ -15,7 +15,7 @@ from dda.png import encode_png
 MIN_SIDE = 128
 """Side in source pixels below which a face's crop is too small to be worth enlarging to 512."""
 
-MAX_YAW = 52.0
+MAX_YAW = 50.0
 """Degrees a face may be turned from the camera; beyond, a parser guesses where the far side lies."""
 
 DOUBTFUL_YAW = 40.0
