@@ -6,8 +6,8 @@ mesh's lip line,
     logit p(lip | colour, place) = d / PLACE + clip(log p(colour | lip) / p(colour | skin)),
 
 the colours of either side being normal with one covariance (linear discriminant analysis), learnt from this very face:
-from what lies well inside the mesh's lips, and well outside. Where the two look alike, the mesh decides; and well inside
-its line the colour of skin does not tell against a lip, since one of the two may be brown.
+from what lies well inside the mesh's lips, and well outside. Where the two look alike, the mesh decides; and well
+inside its line the colour of skin does not tell against a lip, since one of the two may be brown.
 """
 
 import numpy as np
