@@ -32,6 +32,16 @@ ROOT = Path(__file__).parents[1]
 STYLES = ("Natural makeup", "Glamorous makeup", "Smokey eyes", "Red lip makeup", "Korean makeup")
 
 
+class Malicious:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.trace,)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """As in the processes that `start` starts: the number of threads may change the last bit of a sum."""

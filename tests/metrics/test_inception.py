@@ -1,6 +1,5 @@
 """FID and KID with random weights: the arithmetic, and where the weights are looked for."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from dda.metrics.fid import fid
 from dda.metrics.inception import FILE, Inception
 from dda.metrics.kid import kid
 from dda.metrics.metric import MissingWeights
+from tests.conftest import Malicious
 
 CPU = torch.device("cpu")
 
@@ -80,19 +80,9 @@ def test_weights_come_from_torch_hubs_cache_or_not_at_all(weights: Path) -> None
         Inception(CPU)
 
 
-class _Malicious:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
-        return Path.touch, (self.trace,)
-
-
 def test_code_among_the_weights_is_not_run(weights: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    torch.save(_random_inception() | {"fc.bias": _Malicious(trace)}, weights)
+    torch.save(_random_inception() | {"fc.bias": Malicious(trace)}, weights)
     with pytest.raises(MissingWeights, match=f"{FILE}, are damaged"):
         Inception(CPU)
     assert not trace.exists()

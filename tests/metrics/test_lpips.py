@@ -1,6 +1,5 @@
 """LPIPS with random AlexNet weights: no test downloads any."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from torch.nn.functional import normalize
 
 from dda.metrics.lpips import ALEXNET, Lpips
 from dda.metrics.metric import MissingWeights, PairBatch
+from tests.conftest import Malicious
 
 CPU = torch.device("cpu")
 
@@ -76,19 +76,9 @@ def test_without_its_weights_it_says_where_to_put_them(hub: Path) -> None:
     assert str(hub) in caught.value.reason and ALEXNET in caught.value.reason
 
 
-class _Malicious:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
-        return Path.touch, (self.trace,)
-
-
 def test_code_among_the_weights_is_not_run(hub: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    torch.save(save_random_alexnet(hub) | {"features.0.bias": _Malicious(trace)}, hub / ALEXNET.rsplit("/", 1)[1])
+    torch.save(save_random_alexnet(hub) | {"features.0.bias": Malicious(trace)}, hub / ALEXNET.rsplit("/", 1)[1])
     with pytest.raises(MissingWeights):
         Lpips(CPU)
     assert not trace.exists()
