@@ -5,6 +5,7 @@ import io
 import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.table import Table
@@ -80,8 +81,9 @@ def shared_faces(jobs: Sequence[Job]) -> dict[str, list[GridRow]]:
     Where jobs painted the same faces in the same styles those are compared, otherwise the same faces whatever the
     style, under an empty label.
     """
-    pairs = _most_shared(jobs, lambda row: (row.path, row.face, row.style))
-    faces = _most_shared(jobs, lambda row: (row.path, row.face))
+    there = [replace(job, rows=[row for row in job.made if pair_exists(job.folder, row.name)]) for job in jobs]
+    pairs = _most_shared(there, lambda row: (row.path, row.face, row.style))
+    faces = _most_shared(there, lambda row: (row.path, row.face))
     same_style = _reach(pairs) >= _reach(faces) and len(pairs) >= min(3, len(faces))
     folders = {job.folder.name: job.folder / DATA_FOLDER for job in jobs}
     blocks: dict[str, list[GridRow]] = {}
@@ -98,8 +100,7 @@ def _most_shared(jobs: Sequence[Job], key: Callable[[PairRow], Hashable]) -> lis
     groups: dict[Hashable, dict[str, PairRow]] = {}
     for job in jobs:
         for row in job.made:
-            if pair_exists(job.folder, row.name):
-                groups.setdefault(key(row), {}).setdefault(job.folder.name, row)
+            groups.setdefault(key(row), {}).setdefault(job.folder.name, row)
     reach = _reach(groups.values())
     rest = [group for group in groups.values() if 2 * len(group) > reach]
     chosen: list[dict[str, PairRow]] = []

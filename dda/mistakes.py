@@ -52,8 +52,7 @@ def explain(error: BaseException) -> str | None:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; {CLOSED[error.errno]}"
     if isinstance(error, SafetensorError) and (found := re.search(r"\(os error (\d+)\)", str(error))):
-        number = int(found[1])
-        return f"{os.strerror(number)}; {CLOSED[number]}" if number in CLOSED else None
+        return explain(OSError(int(found[1]), os.strerror(int(found[1]))))
     if not isinstance(error, HydraException | InterpolationResolutionError):
         return None
     cause = error.__cause__ or error.__context__

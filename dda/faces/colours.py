@@ -21,8 +21,7 @@ def log_ratio(colours: np.ndarray, these: np.ndarray, those: np.ndarray) -> np.n
     of_these, of_those = colours[:, these].astype(float), colours[:, those].astype(float)
     m, n = of_these.mean(1), of_those.mean(1)
     spread = np.concatenate([of_these - m[:, None], of_those - n[:, None]], axis=1)
-    covariance = spread @ spread.T / spread.shape[1]
-    direction = np.linalg.pinv(covariance, rcond=1e-8, hermitian=True) @ (m - n)  # a grey picture has no spread of hue
+    direction = _precision(spread) @ (m - n)
     return np.tensordot(direction, colours, 1) - (m + n) @ direction / 2
 
 
@@ -35,7 +34,10 @@ def unlikeness(colours: np.ndarray, these: np.ndarray) -> np.ndarray:
     """
     examples = colours[:, these].astype(float)
     mean = examples.mean(1)
-    spread = examples - mean[:, None]
-    precision = np.linalg.pinv(spread @ spread.T / spread.shape[1], rcond=1e-8, hermitian=True)
     away = colours - mean[:, None, None]
-    return np.einsum("chw,cd,dhw->hw", away, precision, away, optimize=True)
+    return np.einsum("chw,cd,dhw->hw", away, _precision(examples - mean[:, None]), away, optimize=True)
+
+
+def _precision(spread: np.ndarray) -> np.ndarray:
+    """The inverse (3, 3) of the covariance of ``spread`` (3, N) about its mean; a grey picture has no spread of hue."""
+    return np.linalg.pinv(spread @ spread.T / spread.shape[1], rcond=1e-8, hermitian=True)

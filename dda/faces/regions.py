@@ -121,11 +121,6 @@ def _outside_oval(face: MeshFace) -> list[np.ndarray]:
     return list(face.points[Delaunay(face.landmarks @ ahead).simplices])
 
 
-def _face_outline(face: MeshFace, size: int) -> np.ndarray:
-    """The inside of the face's outline (size, size) in [0, 1], with an edge of a pixel."""
-    return soft_polygons([face.points[list(FACE_OVAL)], *_outside_oval(face)], size, 1.0)
-
-
 def mesh_regions(image: np.ndarray, face: MeshFace) -> Regions[MeshFace]:
     """Region masks of ``face`` in ``image`` (uint8 (H, H, 3), aligned), from its mesh and the picture's own colours."""
     size = image.shape[0]
@@ -136,7 +131,8 @@ def mesh_regions(image: np.ndarray, face: MeshFace) -> Regions[MeshFace]:
 
     points = face.points
     sides = [side for side in (0, 1) if _faces_camera(points, side)]
-    oval = np.maximum(shape([_to_hairline(points)], feather=5, grow=4), shape(_outside_oval(face), feather=2))
+    before = _outside_oval(face)
+    oval = np.maximum(shape([_to_hairline(points)], feather=5, grow=4), shape(before, feather=2))
     eyeballs = shape([points[list(EYE_OUTLINES[side])] for side in sides], feather=0.8)
     surrounds = [shape([points[list(EYE_SURROUNDS[side])]], feather=5) for side in sides]
     brows = [shape([brow_outline(points, side)], feather=2.5) for side in sides]
@@ -170,7 +166,8 @@ def mesh_regions(image: np.ndarray, face: MeshFace) -> Regions[MeshFace]:
         bare * likeness,
         brow * oval,
     )
-    return Regions(_disjoint(np.stack(masks).astype(np.float32)), _face_outline(face, size), face)
+    outline = soft_polygons([points[list(FACE_OVAL)], *before], size, 1.0)  # with an edge of a pixel
+    return Regions(_disjoint(np.stack(masks).astype(np.float32)), outline, face)
 
 
 def _disjoint(masks: np.ndarray) -> np.ndarray:

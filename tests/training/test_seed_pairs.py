@@ -66,8 +66,7 @@ def test_files_are_matched_by_stem_in_name_order(tmp_path: Path) -> None:
 
 def test_a_name_as_a_mac_writes_it_is_the_same_name(tmp_path: Path) -> None:
     for side, form in (("source", "NFC"), ("target", "NFD")):
-        (tmp_path / side).mkdir()
-        (tmp_path / side / unicodedata.normalize(form, "민지 é.png")).touch()
+        touch(tmp_path / side / unicodedata.normalize(form, "민지 é.png"))
     ((source, target),) = pair_files(tmp_path)
     assert source.name != target.name and source.is_file() and target.is_file()
 
