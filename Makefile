@@ -7,6 +7,7 @@ ARGS ?=
 
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
 .PHONY: help amplify eval train weights test lint format clean
@@ -30,15 +31,15 @@ weights: $(READY) ## Train the five shipped styles again (PORTRAITS=DIR, EXCLUDE
 	$(RUN) run_train.py data.root=outputs/authored train.init=scratch train.updates=2000 train.morphs=100 \
 		run_name=shipped $(ARGS)
 
-test: $(READY) ## Run the tests (ARGS="-k name" for some of them)
+test: $(DEV) ## Run the tests (ARGS="-k name" for some of them)
 	$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: $(READY) ## Check style, formatting and types
+lint: $(DEV) ## Check style, formatting and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-format: $(READY) ## Mend style and formatting
+format: $(DEV) ## Mend style and formatting
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
@@ -50,5 +51,10 @@ clean: ## Remove the environment and caches (outputs/ stays)
 $(READY): pyproject.toml
 	@echo "Making $(VENV): a few minutes, torch is large"
 	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --editable .
+	touch $@
+
+$(DEV): $(READY)
+	@echo "Adding to $(VENV) what tests and checks need"
 	$(RUN) -m pip install --quiet --editable ".[dev]"
 	touch $@

@@ -2,9 +2,9 @@
 
 import itertools
 import logging
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from dda.models.rdm import compose
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import pair_name
-from dda.pool import thread_pool
+from dda.pool import map_ahead, thread_pool
 from dda.seeds import pair_noise
 from dda.styles import REGIONS, Style
 from dda.timing import StageTimes
@@ -120,20 +120,16 @@ class Amplification:
 
     def __iter__(self) -> Iterator[Outcome]:
         waiting: list[_Job | Outcome] = []
-        with thread_pool(self.workers, "prepare") as pool:
-            prepared = self._prepared(pool)
-            try:
-                for item in self._up_to_wanted(prepared):
-                    if isinstance(item, _Job) and _count_faces([*waiting, item]) > self.batch_size:
-                        yield from self._finished(waiting)
-                        waiting = []
-                    if isinstance(item, Outcome) and not waiting:
-                        yield item
-                    else:
-                        waiting.append(item)
-                yield from self._finished(waiting)
-            finally:
-                prepared.close()
+        with thread_pool(self.workers, "prepare") as pool, closing(self._prepared(pool)) as prepared:
+            for item in self._up_to_wanted(prepared):
+                if isinstance(item, _Job) and _count_faces([*waiting, item]) > self.batch_size:
+                    yield from self._finished(waiting)
+                    waiting = []
+                if isinstance(item, Outcome) and not waiting:
+                    yield item
+                else:
+                    waiting.append(item)
+            yield from self._finished(waiting)
 
     def _up_to_wanted(self, items: Iterator[_Job | Outcome]) -> Iterator[_Job | Outcome]:
         jobs = 0
@@ -147,15 +143,9 @@ class Amplification:
     def _prepared(self, pool: ThreadPoolExecutor) -> Generator[_Job | Outcome]:
         """Jobs and refusals in plan order, prepared ahead of their turn."""
         groups = (list(group) for _, group in itertools.groupby(self.pairs, key=lambda pair: pair.path))
-        ahead: deque[tuple[list[PlannedPair], Future[list[PreparedFace | SourceError]]]] = deque()
         window = self.workers + 2 * self.batch_size  # a batch ready while the one before is painted
-        try:
-            while True:
-                for group in itertools.islice(groups, window - len(ahead)):
-                    ahead.append((group, pool.submit(self.prepare, group[0].path)))
-                if not ahead:
-                    return
-                group, future = ahead.popleft()
+        with closing(map_ahead(pool, lambda group: self.prepare(group[0].path), groups, window)) as prepared:
+            for group, future in prepared:
                 try:
                     faces = future.result()
                 except SourceError as error:
@@ -164,12 +154,10 @@ class Amplification:
                     faces = [SourceError("failed", "parse", NO_MEMORY)]
                 for pair in group:
                     for index, face in enumerate(faces):
-                        yield (
-                            Outcome(_unusable(pair, index, face)) if isinstance(face, SourceError) else _Job(pair, face)
-                        )
-        finally:
-            for _, future in ahead:
-                future.cancel()
+                        if isinstance(face, SourceError):
+                            yield Outcome(_unusable(pair, index, face))
+                        else:
+                            yield _Job(pair, face)
 
     def _finished(self, items: Sequence[_Job | Outcome]) -> Iterator[Outcome]:
         """The outcomes of a batch of faces, refusals in their places."""

@@ -97,28 +97,33 @@ def _make_missing(
     before = counts["ok"]
     follower.begin(counts)
     began = time.monotonic()
+
+    def make(pairs: Sequence[PlannedPair], wanted: int | None) -> None:
+        total = counts["ok"] - before + (len(pairs) if wanted is None else wanted)
+        for rows in engine.make(pairs, wanted):
+            journal.append(rows)
+            tried.update(row.place for row in rows)
+            new = Counter(row.status for row in rows)
+            counts.update(new)
+            if wanted is None:
+                total -= new["rejected"] + new["failed"]
+            made = counts["ok"] - before
+            progress.update(task, completed=made, total=max(total, made))  # a picture may bring several faces
+            follower.log(rows, counts, made / (time.monotonic() - began))
+
     with pairs_progress() as progress:
         task = progress.add_task("amplify", total=0)
-        # Failed pairs leave the run short: the next round takes their replacements.
-        while pairs := again or [pair for pair in shard.pairs if pair.place not in tried]:
-            wanted = None if again or cfg.num_pairs is None else shard.quota - counts["ok"]
+        if again:
             stale = _names(journal, again)
-            again = []
-            if wanted is not None and wanted <= 0:
-                break
-            total = counts["ok"] - before + (len(pairs) if wanted is None else wanted)
-            for rows in engine.make(pairs, wanted):
-                journal.append(rows)
-                tried.update(row.place for row in rows)
-                new = Counter(row.status for row in rows)
-                counts += new
-                if wanted is None:
-                    total -= new["rejected"] + new["failed"]
-                made = counts["ok"] - before
-                progress.update(task, completed=made, total=max(total, made))  # a picture may bring several faces
-                follower.log(rows, counts, made / (time.monotonic() - began))
+            make(again, None)
             for name in stale - {row.name for row in journal.rows}:  # of faces that are not found any more
                 remove_pair(run.folder, name)
+        # Failed pairs leave the run short: the next round takes their replacements.
+        while untried := [pair for pair in shard.pairs if pair.place not in tried]:
+            wanted = None if cfg.num_pairs is None else shard.quota - counts["ok"]
+            if wanted is not None and wanted <= 0:
+                break
+            make(untried, wanted)
     return counts["ok"] - before
 
 

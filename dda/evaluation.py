@@ -1,10 +1,8 @@
 """Evaluation: from the files of pairs to measured pairs, one by one, in flat memory."""
 
 import itertools
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +16,7 @@ from dda.metrics.result import PairResult
 from dda.metrics.suite import Suite
 from dda.pairs.folder import PairFiles
 from dda.pairs.loader import LoadedPair, UnusablePair, load_pair
-from dda.pool import thread_pool
+from dda.pool import map_ahead, thread_pool
 
 THUMBNAILS = 256
 """How many pairs, the first ones, keep small pictures for the report."""
@@ -66,29 +64,19 @@ class Evaluation:
         return len(self.pairs)
 
     def __iter__(self) -> Iterator[Measurement]:
-        with thread_pool(self.workers, "load") as pool, exact_arithmetic():
-            loaded = self._loaded(pool)
-            try:
-                while chunk := list(itertools.islice(loaded, self.batch_size)):
-                    yield from self._measured(chunk)
-            finally:
-                loaded.close()
+        def load(numbered: tuple[int, PairFiles]) -> LoadedPair | PairResult:
+            index, files = numbered
+            return _load(files, self.parser, index < THUMBNAILS)
 
-    def _loaded(self, pool: ThreadPoolExecutor) -> Generator[LoadedPair | PairResult]:
-        """The pairs in order, loaded ahead of their turn; a refused one as its row."""
-        waiting = enumerate(self.pairs)
-        ahead: deque[Future[LoadedPair | PairResult]] = deque()
         window = self.workers + self.batch_size
-        try:
-            while True:
-                for index, files in itertools.islice(waiting, window - len(ahead)):
-                    ahead.append(pool.submit(_load, files, self.parser, index < THUMBNAILS))
-                if not ahead:
-                    return
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+        with (
+            thread_pool(self.workers, "load") as pool,
+            exact_arithmetic(),
+            closing(map_ahead(pool, load, enumerate(self.pairs), window)) as ahead,
+        ):
+            loaded = (future.result() for _, future in ahead)
+            while chunk := list(itertools.islice(loaded, self.batch_size)):
+                yield from self._measured(chunk)
 
     def _measured(self, chunk: Sequence[LoadedPair | PairResult]) -> Iterator[Measurement]:
         """The measurements of a chunk in its order, taken in batches of pictures of one size."""

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from dda.commandline import GROUPS, PATHS, TEXTS
-from dda.config import AmplifyConfig, EvalConfig, TrainConfig, check, register_configs
+from dda.config import LIMITS, AmplifyConfig, EvalConfig, TrainConfig, check, register_configs
 
 CONF = Path(__file__).parents[1] / "conf"
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
@@ -73,15 +73,19 @@ def test_training_must_be_told_its_pairs() -> None:
 
 def test_the_command_line_knows_the_groups_and_texts_of_the_configuration() -> None:
     assert {group for group, _ in OPTIONS} == GROUPS
-    assert leaves(AmplifyConfig) | leaves(TrainConfig) | leaves(EvalConfig) >= PATHS | TEXTS
+    assert {key for key, kind in LEAVES.items() if kind in (str, str | None)} >= PATHS | TEXTS
 
 
-def leaves(schema: Any, prefix: str = "") -> set[str]:
-    """Every key of a schema that holds text, with dots."""
-    found = set()
+def test_every_limit_is_that_of_a_key() -> None:
+    assert LEAVES.keys() >= LIMITS.keys()
+
+
+def leaves(schema: Any, prefix: str = "") -> dict[str, Any]:
+    """The type of every key of a schema, with dots."""
+    found = {}
     for key, kind in get_type_hints(schema).items():
-        if is_dataclass(kind):
-            found |= leaves(kind, f"{prefix}{key}.")
-        elif kind in (str, str | None):
-            found.add(f"{prefix}{key}")
+        found |= leaves(kind, f"{prefix}{key}.") if is_dataclass(kind) else {f"{prefix}{key}": kind}
     return found
+
+
+LEAVES = leaves(AmplifyConfig) | leaves(TrainConfig) | leaves(EvalConfig)

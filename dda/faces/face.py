@@ -1,10 +1,11 @@
 """A face as every parser gives it: five key points, enough to align it and to tell how far it is turned."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
-from dda.faces.align import ffhq_matrix, scale_of
+from dda.faces.align import ALIGNED_SIZE, ffhq_matrix, invert, resample, scale_of
 
 MEAN_FACE = np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, 0.55, -0.66], [-0.44, 1.03, -0.1], [0.44, 1.03, -0.1]])
 """Key points (5, 3) of a face from the front, in distances between the eyes; z grows away from the camera.
@@ -43,11 +44,23 @@ class Face:
         """The FFHQ crop of this face: 512x512 output to picture, 2x3."""
         return ffhq_matrix(*self.eyes, *self.mouth_corners)
 
+    def crop(self, image: np.ndarray) -> np.ndarray:
+        """The FFHQ crop (512, 512, 3) of this face from its picture, which goes on mirrored beyond its edge."""
+        return resample(image, self.alignment, ALIGNED_SIZE, reflect=True)
+
+    @property
+    def in_crop(self) -> Self:
+        """The same face in its FFHQ crop."""
+        return self.moved(invert(self.alignment))
+
     @property
     def unit(self) -> float:
-        """A hundredth of the distance between the eyes in pixels, to measure a face's features in."""
+        """A hundredth of the distance between the eyes in pixels, to measure a face's features in.
+
+        At least a 250th of its size: when a head turns, its eyes close up.
+        """
         distance = float(np.hypot(*(self.eyes[1] - self.eyes[0])))
-        return max(distance / 100, self.size / 250)  # turned heads: the eyes close up, the face does not
+        return max(distance / 100, self.size / 250)
 
     @property
     def yaw(self) -> float:
@@ -61,7 +74,7 @@ class Face:
         width = float(np.hypot(*across))
         return float(np.degrees(np.arctan2(-depth @ across / width, width)))
 
-    def moved(self, matrix: np.ndarray) -> "Face":
+    def moved(self, matrix: np.ndarray) -> Self:
         """The same face seen through a 2x3 input-to-output matrix."""
         points = self.key_points @ matrix[:, :2].T + matrix[:, 2]
-        return Face(points, self.size * scale_of(matrix), self.score)
+        return type(self)(points, self.size * scale_of(matrix), self.score)

@@ -2,6 +2,7 @@
 
 import threading
 from importlib import resources
+from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -50,11 +51,11 @@ class MeshFace(Face):
         across = self.landmarks[454] - self.landmarks[234]  # from ear to ear
         return float(np.degrees(np.arctan2(across[2], np.hypot(across[0], across[1]))))
 
-    def moved(self, matrix: np.ndarray) -> "MeshFace":
+    def moved(self, matrix: np.ndarray) -> Self:
         """The same face seen through a 2x3 input-to-output matrix."""
         points = self.points @ matrix[:, :2].T + matrix[:, 2]
         depth = self.landmarks[:, 2:] * scale_of(matrix)
-        return MeshFace(np.concatenate([points, depth], 1).astype(np.float32), self.score)
+        return type(self)(np.concatenate([points, depth], 1).astype(np.float32), self.score)
 
 
 class FaceDetector:

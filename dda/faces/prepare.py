@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dda.faces.align import ALIGNED_SIZE, invert, resample, scale_of
+from dda.faces.align import ALIGNED_SIZE, scale_of
 from dda.faces.dataset import FaceDataset
 from dda.faces.face import Face
 from dda.faces.parser import FaceParser
@@ -98,18 +98,17 @@ def _prepare_face(image: np.ndarray, parser: FaceParser, face: Face, index: int,
     if aligned:
         source = image
     else:
-        matrix = face.alignment
-        side = round(scale_of(matrix) * ALIGNED_SIZE)
+        side = round(scale_of(face.alignment) * ALIGNED_SIZE)
         if side < MIN_SIDE:
             raise SourceError(
                 "rejected",
                 "align",
                 f"too small: the face's crop is {side} pixels a side, at least {MIN_SIDE} are needed",
             )
-        source = resample(image, matrix, ALIGNED_SIZE, reflect=True)
+        source = face.crop(image)
         if abs(face.yaw) > DOUBTFUL_YAW and not parser.detect(source):
             raise SourceError("rejected", "detect", f"turned by {abs(face.yaw):.0f} degrees and no face in its crop")
-        face = face.moved(invert(matrix))
+        face = face.in_crop
     regions = parser.regions(source, face)
     if regions.visible < MIN_VISIBLE:
         raise SourceError(

@@ -43,8 +43,8 @@ class PairResult:
         against_oracle: target against oracle, by column name without prefix ("psnr", "psnr_lips").
         untouched_against_oracle: source against oracle, the same columns.
         made: what the amplifier measured when it composed the pair, by measure.
-        thumbnails: JPEG bytes by "source", "target" and "oracle", longer side 256 pixels; empty beyond the first
-            `dda.evaluation.THUMBNAILS` pairs.
+        thumbnails: JPEG bytes by "source", "target" and "oracle", longer side 256 pixels; only of the first
+            `dda.evaluation.THUMBNAILS` pairs and of those that the report names as best and worst.
     """
 
     name: str

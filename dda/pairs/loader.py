@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from dda.faces.align import ALIGNED_SIZE, invert, resample
+from dda.faces.align import ALIGNED_SIZE, invert
 from dda.faces.parser import FaceParser
 from dda.images import ImageError, content_hash, read_image
 from dda.pairs.folder import PairFiles
@@ -96,10 +96,8 @@ def parse(image: np.ndarray, parser: FaceParser) -> tuple[np.ndarray, np.ndarray
         return np.zeros((len(REGIONS), height, width), np.uint8), np.zeros((height, width), bool)
     if (height, width) == (ALIGNED_SIZE, ALIGNED_SIZE):
         return _parse_aligned(image, faces[0], parser)
-    matrix = faces[0].alignment
-    to_crop = invert(matrix)
-    crop = resample(image, matrix, ALIGNED_SIZE, reflect=True)
-    masks, oval = _parse_aligned(crop, faces[0].moved(to_crop), parser)
+    masks, oval = _parse_aligned(faces[0].crop(image), faces[0].in_crop, parser)
+    to_crop = invert(faces[0].alignment)
 
     def carried_back(layer: np.ndarray) -> np.ndarray:
         flat = to_crop.flatten().tolist()

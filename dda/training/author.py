@@ -1,19 +1,18 @@
 """Author seed pairs: ``python -m dda.training.author PORTRAITS_DIR OUT_DIR``.
 
-Finds the largest face of every portrait, cuts its FFHQ crop, paints every recipe of the package (and random
-looks) and writes ``OUT_DIR/<style>/{source,target}/<portrait>.png``, the form that training reads.
+Finds the largest face of every portrait, cuts its FFHQ crop, paints recipes onto it, those of the package or your own,
+and writes ``OUT_DIR/<style>/{source,target}/<portrait>.png``, the form that training reads.
 """
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from rich.progress import track
 
-from dda.faces.align import ALIGNED_SIZE, invert, resample
 from dda.faces.dataset import SUFFIXES
 from dda.faces.mesh import FaceDetector, MeshFace
+from dda.faces.prepare import MAX_YAW
 from dda.faces.regions import mesh_regions
 from dda.images import ImageError, read_image
 from dda.mistakes import UserError, told_in_one_line
@@ -21,14 +20,8 @@ from dda.pairs.writer import write_atomically
 from dda.png import encode_png
 from dda.terminal import CONSOLE, say
 from dda.training.artist import paint
-from dda.training.recipes import Recipe, named_recipes, random_recipe
+from dda.training.recipes import Recipe, load_recipe, named_recipes
 from dda.training.seed_pairs import pictures_by_stem
-
-RANDOM_STYLE = "Random look {:03d}"
-
-
-MIN_EYE_DISTANCE = 0.3
-"""A face whose eyes are closer than this share of its size is seen from the side: too little to paint."""
 
 
 class Rejected(Exception):
@@ -56,16 +49,15 @@ def aligned_face(image: np.ndarray, detector: FaceDetector) -> tuple[np.ndarray,
     """The FFHQ crop (512, 512, 3) of a picture's largest face, and that face in it.
 
     Raises:
-        Rejected: there is no face, or it is seen from the side.
+        Rejected: there is no face, or it is turned too far.
     """
     faces = detector(image)
     if not faces:
         raise Rejected("no face found")
     face = faces[0]
-    if float(np.hypot(*(face.eyes[1] - face.eyes[0]))) < MIN_EYE_DISTANCE * face.size:
-        raise Rejected("the face is seen from the side")
-    matrix = face.alignment
-    return resample(image, matrix, ALIGNED_SIZE, reflect=True), face.moved(invert(matrix))
+    if abs(face.yaw) > MAX_YAW:
+        raise Rejected(f"face turned away by more than {MAX_YAW:.0f} degrees")
+    return face.crop(image), face.in_crop
 
 
 def author(portrait: Path, looks: list[Recipe], out: Path, detector: FaceDetector) -> None:
@@ -88,10 +80,19 @@ def author(portrait: Path, looks: list[Recipe], out: Path, detector: FaceDetecto
             write_atomically(folder / f"{portrait.stem}.png", data)
 
 
-def random_looks(count: int, seed: int) -> Iterator[Recipe]:
-    """``count`` random recipes; the n-th is the same whatever the count."""
-    for index in range(count):
-        yield random_recipe(np.random.default_rng([seed, index]), RANDOM_STYLE.format(index))
+def read_looks(files: list[Path]) -> list[Recipe]:
+    """The recipes of ``files``; without any, those of the package.
+
+    Raises:
+        UserError: a recipe that cannot be read or is none, or two of one name.
+    """
+    looks: dict[str, Recipe] = {}
+    for file in files:
+        look = load_recipe(file)
+        if look.name in looks:
+            raise UserError(f"--recipe {file}: its name, {look.name!r}, is another recipe's too; give it another")
+        looks[look.name] = look
+    return list((looks or named_recipes()).values())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -99,8 +100,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m dda.training.author", description=__doc__)
     parser.add_argument("portraits", type=Path, metavar="PORTRAITS_DIR")
     parser.add_argument("out", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--random-looks", type=int, default=0, metavar="N", help="also paint N random looks")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the random looks (default: 0)")
+    parser.add_argument(
+        "--recipe", nargs="+", type=Path, default=[], metavar="FILE", help="recipes to paint (default: the package's)"
+    )
     parser.add_argument("--exclude", nargs="+", default=[], metavar="NAME", help="stems of portraits to leave out")
     options = parser.parse_args(arguments)
     with told_in_one_line():
@@ -108,10 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    for name in ("random_looks", "seed"):
-        if getattr(options, name) < 0:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: give 0 or more")
-    looks = [*named_recipes().values(), *random_looks(options.random_looks, options.seed)]
+    looks = read_looks(options.recipe)
     portraits = find_portraits(options.portraits, set(options.exclude))
     detector = FaceDetector()
     rejected: list[tuple[str, str]] = []

@@ -1,9 +1,9 @@
 """The face a makeup artist works on: a window of the picture in OKLab, masks, landmarks and skin tone."""
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
-from dda.faces.fields import ramp
+from dda.faces.fields import ramp, soft_polygons
 from dda.faces.regions import Regions
 from dda.training.oklab import from_oklab, to_oklab
 from dda.training.recipes import Pigment
@@ -101,9 +101,7 @@ class Canvas:
     def polygon(self, points: np.ndarray, feather: float) -> np.ndarray:
         """A filled polygon (h, w) in [0, 1] with an edge ``feather`` pixels soft."""
         height, width = self.shape
-        picture = Image.new("L", (2 * width, 2 * height))
-        ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in 2 * points - 0.5], fill=255)
-        return np.asarray(picture.reduce(2).filter(ImageFilter.GaussianBlur(feather)), np.float32) / 255
+        return soft_polygons([points], max(self.shape), feather)[:height, :width]
 
     def facing(self, triangle: tuple[int, int, int]) -> float:
         """How much the patch between three landmarks faces the camera: 0 turned away, 1 well in view."""

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from dda.config import FOLDER_NAME
 from dda.mistakes import UserError
-
-Range = tuple[float, float]
 
 
 def _number(default: float, low: float, high: float) -> Any:
@@ -153,8 +152,8 @@ def load_recipe(path: Path) -> Recipe:
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected keys and values such as 'name: My look', found {_brief(content)}")
     name = content.pop("name", None)
-    if not isinstance(name, str) or not name.strip():
-        raise UserError(f"{path}: name: expected the style's name, found {_brief(name)}")
+    if not isinstance(name, str) or not FOLDER_NAME.holds(name.strip()):
+        raise UserError(f"{path}: name: expected {FOLDER_NAME.allowed}, found {_brief(name)}")
     return _build(Recipe, content, str(path), "", name=name)
 
 
@@ -190,47 +189,3 @@ def _build(kind: type, content: object, file: str, prefix: str, **given: str) ->
 
 def _brief(value: object) -> str:
     return "nothing" if value is None else repr(value)[:60]
-
-
-def random_recipe(rng: np.random.Generator, name: str = "Random look") -> Recipe:
-    """A look drawn at random: each product present or not, its colour and amount within good taste."""
-
-    def uniform(low: float, high: float) -> float:
-        return float(rng.uniform(low, high))
-
-    def sometimes(chance: float, low: float, high: float) -> float:
-        amount = uniform(low, high)
-        return amount if rng.random() < chance else 0.0
-
-    def colour(hue: Range, chroma: Range, lightness: Range) -> Pigment:
-        return Pigment(uniform(*hue) % 360, uniform(*chroma), uniform(*lightness))
-
-    warm = colour((-15, 75), (0.02, 0.12), (0.3, 0.75))
-    smoke = colour((0, 360), (0.0, 0.03), (0.25, 0.5))
-    bold = colour((0, 360), (0.06, 0.16), (0.35, 0.8))
-    shadow = (warm, smoke, bold)[rng.choice(3, p=[0.55, 0.25, 0.2])]
-    everyday = colour((5, 50), (0.06, 0.15), (0.5, 0.7))
-    strong = colour((-25, 40), (0.12, 0.22), (0.32, 0.6))
-    return Recipe(
-        name=name,
-        foundation=Foundation(sometimes(0.8, 0.2, 1), sometimes(0.4, 0.02, 0.14), sometimes(0.4, 0.2, 1)),
-        blush=Blush(
-            colour((-10, 55), (0.08, 0.16), (0.6, 0.75)),
-            sometimes(0.8, 0.2, 0.9), uniform(0, 1), uniform(0, 1), uniform(0.7, 1.4),
-        ),
-        sculpt=Sculpt(sometimes(0.4, 0.2, 0.9), sometimes(0.4, 0.2, 0.9)),
-        shadow=Shadow(
-            shadow, sometimes(0.85, 0.2, 0.9), uniform(0.4, 0.95), uniform(0, 0.3),
-            sometimes(0.7, 0.1, 0.9), sometimes(0.5, 0.1, 0.9), sometimes(0.3, 0.1, 0.7),
-        ),
-        liner=Liner(
-            colour((0, 360), (0.0, 0.04), (0.14, 0.32)),
-            sometimes(0.75, 0.4, 0.95), uniform(0.02, 0.08), sometimes(0.6, 0.05, 0.3), uniform(0.2, 0.9),
-            sometimes(0.4, 0.1, 0.8), sometimes(0.8, 0.2, 0.9),
-        ),
-        brows=Brows(sometimes(0.7, 0.1, 0.7), sometimes(0.6, 0.1, 0.6), sometimes(0.3, 0.3, 1)),
-        lips=Lips(
-            strong if rng.random() < 0.5 else everyday,
-            sometimes(0.9, 0.3, 0.95), sometimes(0.5, 0.2, 0.9), sometimes(0.3, 0.3, 1), uniform(0, 0.8),
-        ),
-    )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dda.faces.align import ALIGNED_SIZE, CANONICAL_POINTS, CROP_SIZE, invert, resample, warp, warp_down
+from dda.faces.align import CANONICAL_POINTS, CROP_SIZE, invert, warp, warp_down
 from dda.faces.dataset import SUFFIXES
 from dda.faces.face import Face
 from dda.faces.mesh import MeshFace
@@ -148,12 +148,9 @@ def load_pairs(root: Path, parser: FaceParser, key: str = "data.root") -> tuple[
             faces = parser.detect(source)
             if not faces:
                 raise UserError(f"{source_file}: no face found; a seed pair needs one visible face")
-            matrix = faces[0].alignment
-            aligned = resample(source, matrix, ALIGNED_SIZE, reflect=True)
-            parsed[key] = faces[0], parser.regions(aligned, faces[0].moved(invert(matrix)))
+            parsed[key] = faces[0], parser.regions(faces[0].crop(source), faces[0].in_crop)
         face, regions = parsed[key]
-        source, target = (resample(picture, face.alignment, ALIGNED_SIZE, reflect=True) for picture in (source, target))
-        pair = AlignedPair(source, target, regions, style)
+        pair = AlignedPair(face.crop(source), face.crop(target), regions, style)
         if doubt := _doubt(pair):
             _LOG.warning("%s: %s", target_file, doubt)
         return pair

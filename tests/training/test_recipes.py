@@ -1,6 +1,6 @@
 """Recipes and the artist who paints them."""
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,6 @@ from dda.training.recipes import (
     Shadow,
     load_recipe,
     named_recipes,
-    random_recipe,
 )
 
 STYLES = ["Glamorous makeup", "Korean makeup", "Natural makeup", "Red lip makeup", "Smokey eyes"]
@@ -175,28 +174,6 @@ def test_painting_is_deterministic(portrait, looks):
         assert np.array_equal(paint(*portrait, recipe), looks[style])
 
 
-def within_ranges(group: object) -> None:
-    for item in fields(group):
-        value = getattr(group, item.name)
-        if is_dataclass(value):
-            within_ranges(value)
-        elif item.name != "name":
-            low, high = item.metadata["range"]
-            assert low <= value <= high, item.name
-
-
-def test_random_recipes_are_valid_repeatable_and_various(portrait):
-    recipes = [random_recipe(np.random.default_rng(seed)) for seed in range(200)]
-    for recipe in recipes:
-        within_ranges(recipe)
-    assert recipes[3] == random_recipe(np.random.default_rng(3))
-    assert len({recipe.lips.colour.hue for recipe in recipes}) == 200
-    image, regions = portrait
-    for recipe in recipes[:3]:
-        painted = paint(image, regions, recipe)
-        assert np.array_equal(painted[regions.total == 0], image[regions.total == 0])
-
-
 def test_a_recipe_reads_back_as_written(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("name: 나의 화장\nlips: {coverage: 1, colour: {hue: 10}}\n", encoding="utf-8")
@@ -213,7 +190,9 @@ def test_a_recipe_reads_back_as_written(tmp_path):
         ("name: A\nlips: {gloss: .nan}", r"lips\.gloss: expected a number"),
         ("name: A\nlips: 3", r"lips: expected a group of keys, found 3"),
         ("name: A\nwarpaint: {}", r"warpaint: no such parameter; known here: foundation"),
-        ("lips: {gloss: 0.5}", r"name: expected the style's name, found nothing"),
+        ("lips: {gloss: 0.5}", r"name: expected the name of one folder .*, found nothing"),
+        ("name: ../A", r"name: expected the name of one folder .*, found '\.\./A'"),
+        ("name: ' '", r"name: expected the name of one folder .*, found ' '"),
         ("name: [", r"is not YAML"),
         ("", r"expected keys and values"),
     ],
@@ -239,15 +218,28 @@ def test_authoring_writes_pairs_and_names_what_it_rejected(tmp_path, capsys):
     Image.fromarray(data.coffee()).save(portraits / "coffee.png")
     (portraits / "broken.jpg").write_bytes(b"not a picture")
     out = tmp_path / "out"
-    author.main([str(portraits), str(out), "--random-looks", "1", "--seed", "7", "--exclude", "left out"])
+    author.main([str(portraits), str(out), "--exclude", "left out"])
     written = {file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file()}
-    names = [*STYLES, "Random look 000"]
-    assert written == {f"{name}/{side}/astronaut.png" for name in names for side in ("source", "target")}
+    assert written == {f"{name}/{side}/astronaut.png" for name in STYLES for side in ("source", "target")}
     with Image.open(out / "Korean makeup" / "target" / "astronaut.png") as target:
         assert target.size == (512, 512)
     printed = capsys.readouterr().out
     assert "coffee.png: no face found" in printed
     assert "broken.jpg: not a picture" in printed
+
+
+def test_authoring_paints_recipes_of_ones_own(tmp_path):
+    Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
+    recipe, out = tmp_path / "mine.yaml", tmp_path / "out"
+    recipe.write_text("name: 나의 화장\nlips: {coverage: 1, colour: {hue: 10}}\n", encoding="utf-8")
+    author.main([str(tmp_path), str(out), "--recipe", str(recipe)])
+    assert [folder.name for folder in out.iterdir()] == ["나의 화장"]
+    files = [out / "나의 화장" / side / "astronaut.png" for side in ("source", "target")]
+    source, target = (np.asarray(Image.open(file)) for file in files)
+    changed = (source != target).any(-1)
+    assert 500 < changed.sum() < 0.05 * changed.size  # lips, and nothing else
+    with pytest.raises(SystemExit, match=r"mine\.yaml: its name, '나의 화장', is another recipe's too"):
+        author.main([str(tmp_path), str(out), "--recipe", str(recipe), str(recipe)])
 
 
 @pytest.mark.parametrize(
@@ -256,7 +248,7 @@ def test_authoring_writes_pairs_and_names_what_it_rejected(tmp_path, capsys):
         (["{folder}/none", "{folder}/out"], "is not a folder"),
         (["{folder}", "{folder}/out"], "holds no portraits"),
         (["{folder}", "{folder}/out", "--exclude", "me"], "holds no picture of that stem"),
-        (["{folder}", "{folder}/out", "--random-looks", "-1"], "give 0 or more"),
+        (["{folder}", "{folder}/out", "--recipe", "{folder}/none.yaml"], "none.yaml: cannot be read"),
     ],
 )
 def test_a_mistake_in_authoring_is_one_line(tmp_path: Path, arguments: list[str], told: str):
