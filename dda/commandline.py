@@ -199,6 +199,8 @@ def _quote_argument(argument: str, sweeping: bool) -> str:
         return argument
     key, value = override.groups()
     name = key.lstrip("+~")
+    if (name, value) == ("experiment", "null"):  # the one group that may be left out
+        return argument
     if sweeping and _FUNCTION.fullmatch(value) and _parses(value):
         return argument
     quote = _quoting(name)
@@ -231,8 +233,8 @@ def _quote_text(value: str) -> str:
 
 
 def _quote_option(value: str) -> str:
-    """Hydra stumbles over a group's option that reads as a number (`batch=16`)."""
-    return quoted(value) if isinstance(_parse(value), bool | int | float) else _quote_refused(value)
+    """Hydra stumbles over a group's option that reads as a number (`batch=16`) or as nothing (`logger=null`)."""
+    return quoted(value) if isinstance(_parse(value), bool | int | float | None) else _quote_refused(value)
 
 
 def _quote_refused(value: str) -> str:

@@ -34,11 +34,14 @@ def compare(jobs: Sequence[Job], sweep: Path) -> None:
         if job.problem:
             say(f"{job.folder.name}: {job.problem}", "red")
     if any(job.made for job in jobs):
-        write_atomically(sweep / TABLE_NAME, summary_csv(jobs))
-        sheet = comparison(shared_faces(jobs), {job.folder.name: job.label for job in jobs})
-        write_atomically(sweep / SHEET_NAME, encode_png(sheet))
         where = Path(os.path.relpath(sweep))
-        say(f"Look at   {where / SHEET_NAME}\nTable in  {where / TABLE_NAME}")
+        write_atomically(sweep / TABLE_NAME, summary_csv(jobs))
+        faces = shared_faces(jobs)
+        if any(faces.values()):  # none whose pictures have been deleted
+            sheet = comparison(faces, {job.folder.name: job.label for job in jobs})
+            write_atomically(sweep / SHEET_NAME, encode_png(sheet))
+            say(f"Look at   {where / SHEET_NAME}")
+        say(f"Table in  {where / TABLE_NAME}")
 
 
 def summary_csv(jobs: Sequence[Job]) -> bytes:

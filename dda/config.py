@@ -35,6 +35,9 @@ def register_configs() -> None:
 STATE_NAME = "state.pt"
 """In the folder of a training: what it goes on from."""
 
+SWEEP_RECORD = "multirun.yaml"
+"""In the folder of a multirun: Hydra's record of it."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -73,7 +76,7 @@ def last_written(run_folder: Path) -> int:
     Hydra's own files do not count: it writes them for refused starts and dry runs too.
     """
     files = [*run_folder.glob("[!.]*"), *run_folder.glob("[!.]*/[!.]*")]
-    return max((f.stat().st_mtime_ns for f in files if f.is_file() and f.name != "multirun.yaml"), default=0)
+    return max((f.stat().st_mtime_ns for f in files if f.is_file() and f.name != SWEEP_RECORD), default=0)
 
 
 def _newest_run(runs: Path) -> Path | None:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,9 +89,18 @@ class Evaluation:
             size = max(1, self.batch_size * ALIGNED_SIZE**2 // max(height * width, ALIGNED_SIZE**2))
             for begin in range(0, len(pairs), size):
                 batch = pairs[begin : begin + size]
-                measured |= {m.pair.name: m for m in _measure(batch, self.suite)}
+                measured |= {m.pair.name: m for m in self._fitting(batch)}
         for item in chunk:
             yield Measurement(item) if isinstance(item, PairResult) else measured[item.files.name]
+
+    def _fitting(self, batch: Sequence[LoadedPair]) -> list[Measurement]:
+        """The measurements of a batch, in halves where the device's memory is too small for it."""
+        with suppress(torch.OutOfMemoryError):
+            return list(_measure(batch, self.suite))
+        if len(batch) == 1:
+            return [Measurement(_row(batch[0].files, "rejected", NO_MEMORY))]
+        half = len(batch) // 2
+        return self._fitting(batch[:half]) + self._fitting(batch[half:])
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from dda.config import SWEEP_RECORD
 from dda.mistakes import UserError
 from dda.pairs.writer import write_atomically
 
@@ -37,7 +38,7 @@ def check_settings(run_dir: Path, settings: Mapping[str, Any]) -> None:
         UserError: the run was begun with other settings, or its file is damaged, or it is a sweep (its jobs would be
             hidden by the run) or a sweep's job in the folder of a run.
     """
-    if (run_dir / "multirun.yaml").exists():
+    if (run_dir / SWEEP_RECORD).exists():
         raise UserError(f"run_name={run_dir.name}: is a sweep; go on with it by -m, or give another run_name")
     if (run_dir.parent / SETTINGS).exists():
         raise UserError(f"run_name={run_dir.parent.name}: is a single run; give the sweep another run_name")

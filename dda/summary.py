@@ -79,9 +79,11 @@ def summarise(
         verdicts=[],
         best_worst=_ends(ok, "values", columns) | _ends(with_oracle, "against_oracle", oracle_columns, "oracle_"),
     )
-    if oracle_root is not None and len(with_oracle) < len(ok):
-        lacking = len(ok) - len(with_oracle)
-        result.missing["oracle"] = f"{lacking} of {len(ok)} pairs have no picture of their name in {oracle_root}"
+    if oracle_root is not None:
+        if lacking := sum(not pair.oracle_path for pair in ok):
+            result.missing["oracle"] = f"{lacking} of {len(ok)} pairs have no picture of their name in {oracle_root}"
+        elif not (suite.oracle_columns or suite.measures("fid") or suite.measures("kid")):
+            result.missing["oracle"] = "none of the metrics asked for is taken to an oracle"
     result.verdicts = verdicts(result)
     return result
 

@@ -20,6 +20,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from dda.config import SWEEP_RECORD
 from dda.mistakes import UserError, told_in_one_line
 from dda.pairs.journal import STATUSES, JournalContents, PairRow, find_journals, read_journal
 
@@ -81,6 +82,10 @@ class SweepSummary(Callback):
                 "or try it here with hydra/launcher=submitit_local"
             )
         swept = _swept(config.hydra.overrides.task)
+        if named := [key for key in ("run_name", "paths.outputs") if key in swept]:
+            raise SystemExit(
+                f"dda: {named[0]}: cannot be swept, all jobs of a multirun lie in one folder; give it one value"
+            )
         beside = [key for key in swept if key not in ("shard.index", "style_set")]
         if "shard.index" in swept and beside:
             raise SystemExit(
@@ -97,8 +102,12 @@ class SweepSummary(Callback):
     def close() -> None:
         """Summarise the sweep that is running, if there is one."""
         running, SweepSummary._running = SweepSummary._running, None
-        if running is not None:
-            running.summarize()
+        if running is None:
+            return
+        running.summarize()
+        if [file.name for file in running.folder.glob("*")] == [SWEEP_RECORD]:  # every job was a dry run
+            (running.folder / SWEEP_RECORD).unlink()
+            running.folder.rmdir()
 
     def summarize(self) -> None:
         """Compare what the jobs left, if they left anything."""
@@ -218,8 +227,8 @@ def _shortened(values: Sequence[str]) -> dict[str, str]:
     paths = {value: Path(value).parts for value in values if os.sep in value}
     head = _common(paths.values())
     tail = _common(parts[::-1] for parts in paths.values())
-    inner = {value: "/".join(parts[head : len(parts) - tail]) or parts[-1] for value, parts in paths.items()}
-    return {value: inner.get(value, value) for value in values}
+    inner = {value: "/".join(parts[head : len(parts) - tail]) or Path(value).name for value, parts in paths.items()}
+    return {value: inner.get(value) or value for value in values}
 
 
 def _common(paths: Iterable[Sequence[str]]) -> int:

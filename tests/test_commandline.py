@@ -222,6 +222,7 @@ def tree(folder: Path) -> dict[str, int]:
         ("run_amplify.py", ["-m", "style_set=natural,nope"], "style_set=nope: there is no such style_set"),
         ("run_amplify.py", ["style_set=natural,red_lip"], "add -m to run each in turn"),
         ("run_amplify.py", ["batch=16"], "batch=16: there is no such batch; allowed: default, large"),
+        ("run_amplify.py", ["logger=null"], "logger=null: there is no such logger; allowed: none, wandb"),
         (
             "run_amplify.py",
             ["batch_sise=3"],

@@ -13,10 +13,11 @@ from skimage.metrics import peak_signal_noise_ratio
 from dda import evaluation
 from dda.evaluation import Evaluation, Measurement, exact_arithmetic
 from dda.faces.mesh import MeshFace
-from dda.faces.parser import MeshParser
+from dda.faces.parser import NO_MEMORY, MeshParser
 from dda.faces.prepare import PreparedFace
 from dda.images import to_tensor, to_uint8
-from dda.metrics.suite import Suite
+from dda.metrics.metric import PairBatch
+from dda.metrics.suite import BatchNumbers, Suite
 from dda.models.rdm import Residuals, compose
 from dda.pairs.folder import PairFiles, find_pairs
 from dda.pairs.loader import LoadedPair, load_pair, parse
@@ -153,6 +154,26 @@ def test_products_are_exact_inside_and_as_they_were_outside(allowed: bool, monke
         assert not cudnn.allow_tf32  # PyTorch refuses to read it where it contradicts the parts
         raise ZeroDivisionError
     assert [part.fp32_precision for part in parts] == before and cudnn.allow_tf32 == allowed
+
+
+def test_a_batch_that_does_not_fit_is_measured_in_parts(root: Path, parser: MeshParser, measure: Measure) -> None:
+    class Small(Suite):
+        """A suite on a device whose memory holds so many pairs."""
+
+        room = 1
+
+        def __call__(self, batch: PairBatch) -> BatchNumbers:
+            if len(batch.source) > self.room:
+                raise torch.OutOfMemoryError
+            return super().__call__(batch)
+
+    suite = Small(["psnr"], CPU)
+    rows = [m.pair for m in Evaluation(find_pairs(root), suite, parser, batch_size=4, workers=2)]
+    assert [row.values for row in rows] == [m.pair.values for m in measure("psnr")]
+    suite.room = 0
+    rows = [m.pair for m in Evaluation(find_pairs(root), suite, parser, batch_size=4, workers=2)]
+    assert {(row.status, row.reason) for row in rows if row.status != "ok"} >= {("rejected", NO_MEMORY)}
+    assert not [row for row in rows if row.status == "ok"]
 
 
 def test_a_pair_that_the_parser_has_no_memory_for_is_a_row(root: Path) -> None:

@@ -87,12 +87,21 @@ def test_what_the_amplifier_noted_is_a_column(suite: Suite) -> None:
 
 def test_pairs_without_an_oracle_are_counted(suite: Suite) -> None:
     compared = make(0)
+    compared.pair.oracle_path = "truth/00.png"
     compared.pair.against_oracle = dict.fromkeys(suite.oracle_columns, 40.0)
     compared.pair.untouched_against_oracle = dict.fromkeys(suite.oracle_columns, 30.0)
     result = summary(suite, [compared, make(1), make(2)], oracle="truth")
     assert result.missing["oracle"] == "2 of 3 pairs have no picture of their name in truth"
     assert result.against_oracle["psnr"].mean == 40 and result.untouched_against_oracle["psnr_lips"].mean == 30
     assert summary(suite, [make(0)]).oracle_columns == {}
+
+
+def test_an_oracle_that_no_metric_is_taken_to_is_told(suite: Suite) -> None:
+    compared = make(0)
+    compared.pair.oracle_path = "truth/00.png"
+    strength = Suite(["strength"], torch.device("cpu"))
+    assert summary(strength, [compared], oracle="truth").missing["oracle"].startswith("none of the metrics")
+    assert "oracle" not in summary(suite, [compared], oracle="truth").missing
 
 
 def test_fid_is_taken_to_the_oracle_beside_the_untouched_source(suite: Suite) -> None:

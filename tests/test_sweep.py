@@ -91,6 +91,13 @@ def test_the_summary_is_made_again_from_the_folder(
     (row,) = shared_faces(read_jobs(folder))[""]
     assert list(row.targets) == ["1_natural"]
 
+    for job in ("0_red_lip", "1_natural"):
+        shutil.rmtree(folder / job / "amplified_data")
+    (folder / "sweep_summary.png").unlink()
+    sweep.main()  # the numbers are there, if not the pictures
+    assert [row["ok"] for row in read_csv(folder)] == ["2", "1"] and not (folder / "sweep_summary.png").exists()
+    assert "sweep_summary.csv" in capsys.readouterr().out
+
     journal.write_bytes(b"{}\n")
     assert "damaged line" in read_jobs(folder)[1].problem
 
@@ -122,7 +129,7 @@ def test_a_sweep_of_failures_leaves_no_summary(run_here: RunHere, tmp_path: Path
 
 def test_a_sweep_of_dry_runs_leaves_nothing(run_here: RunHere, tmp_path: Path) -> None:
     run_here("run_amplify.py", "-m", "seed=0,1", "dry_run=true", f"paths.outputs={tmp_path}", "run_name=r")
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["multirun.yaml"]
+    assert not (tmp_path / "amplify" / "r").exists()
 
 
 def test_shards_are_one_job(tiny_checkpoint: Path, run_here: RunHere, tmp_path: Path) -> None:
@@ -141,6 +148,13 @@ def test_shards_are_swept_with_styles_alone(run_here: RunHere, tmp_path: Path) -
     both = ["-m", "shard.index=range(2)", "shard.count=2", "seed=0,1", "style_set=natural,red_lip"]
     with pytest.raises(SystemExit, match=r"dda: seed: is swept together with shard\.index"):
         run_here("run_amplify.py", *both, f"paths.outputs={tmp_path}", "run_name=r")
+    assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize("swept", ["run_name=a,b", "paths.outputs=a,b"])
+def test_what_names_the_folder_of_all_jobs_is_not_swept(swept: str, run_here: RunHere, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=rf"dda: {swept.partition('=')[0]}: cannot be swept"):
+        run_here("run_amplify.py", "-m", f"paths.outputs={tmp_path}", swept)
     assert not list(tmp_path.rglob("*.png"))
 
 

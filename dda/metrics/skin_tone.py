@@ -53,13 +53,16 @@ class ToneGap:
 def tone_gap(values: np.ndarray, ita: np.ndarray) -> ToneGap:
     """How a metric (N,) goes with the skin tone (N,) of its pairs; pairs where either is NaN do not count.
 
-    Both numbers are NaN for fewer than three pairs, and Spearman's where either is constant.
+    Both numbers are NaN for fewer than three pairs or where no third is darker than another, and Spearman's where the
+    metric is constant.
     """
     known = np.isfinite(values) & np.isfinite(ita)
     values, ita = values[known], ita[known]
     if len(values) < 3:
         return ToneGap(np.nan, np.nan)
     dark, light = np.quantile(ita, [1 / 3, 2 / 3])
+    if not dark < light:
+        return ToneGap(np.nan, np.nan)
     gap = float(values[ita >= light].mean() - values[ita <= dark].mean())
-    varied = len(np.unique(values)) > 1 and len(np.unique(ita)) > 1
+    varied = len(np.unique(values)) > 1
     return ToneGap(gap, float(spearmanr(values, ita).statistic) if varied else np.nan)

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -236,6 +237,8 @@ def _csv_records(file: Path) -> dict[str, dict[str, Any]]:
         table = pyarrow.csv.read_csv(file, convert_options=pyarrow.csv.ConvertOptions(column_types=_TEXTS))
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{file}: cannot be read as a table: {str(error).splitlines()[0]}") from error
+    if twice := [name for name, count in Counter(table.column_names).items() if count > 1]:
+        raise UserError(f"{file}: has the column {twice[0]} more than once; keep one")
     if "source_file_name" not in table.column_names:
         raise UserError(
             f"{file}: has no column source_file_name, only {', '.join(table.column_names)}; add it or move the file"

@@ -83,7 +83,7 @@ def journal_file(run_dir: Path, shard_index: int, shard_count: int) -> Path:
 
 
 def read_journal(file: Path) -> JournalContents:
-    """Read a journal, of which a torn last line is left out. The file is not changed.
+    """Read a journal, without a torn last line and the other faces of its place. The file is not changed.
 
     Raises:
         UserError: a whole line is damaged.
@@ -98,6 +98,11 @@ def read_journal(file: Path) -> JournalContents:
             raise UserError(
                 f"{file}:{number}: damaged line ({error}): delete this line to make its pair again"
             ) from error
+    if (torn := data[contents.size :]) and contents.rows:
+        place, _ = next(reversed(contents.rows))
+        begun = f'{{"place": {place},'.encode()
+        if torn.startswith(begun) or begun.startswith(torn):
+            _forget(contents, place)
     return contents
 
 

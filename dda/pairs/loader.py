@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from dda.faces.align import ALIGNED_SIZE, invert
 from dda.faces.parser import FaceParser
-from dda.images import ImageError, content_hash, read_image
+from dda.images import ImageError, content_hash, read_image, resize
 from dda.pairs.folder import PairFiles
 from dda.styles import REGIONS
 
@@ -20,6 +20,10 @@ of the finished picture calls the face (23 portraits), so a smaller oval would c
 
 MIN_SIDE = 32
 """Least side in pixels of a picture that the windows of SSIM and the networks of LPIPS can look at."""
+
+MAX_SIDE = 1024
+"""Longer side in pixels to which larger pictures are brought before they are measured: a pair as a camera takes it
+would want fifteen gigabytes and many minutes."""
 
 THUMBNAIL_SIDE = 256
 
@@ -64,7 +68,7 @@ class LoadedPair:
 
 
 def load_pair(files: PairFiles, parser: FaceParser, with_thumbnails: bool) -> LoadedPair:
-    """Decode and parse one pair.
+    """Decode and parse one pair, at most `MAX_SIDE` pixels large; an oracle of another resolution is brought to it.
 
     Raises:
         UnusablePair: a file is missing or unreadable, the sizes differ, or they are too small.
@@ -73,16 +77,32 @@ def load_pair(files: PairFiles, parser: FaceParser, with_thumbnails: bool) -> Lo
         raise UnusablePair(files.reason)
     source, target = _read("source", files.source), _read("target", files.target)
     oracle = None if files.oracle is None else _read("oracle", files.oracle)
+    face = content_hash(source)
+    if oracle is not None and _alike(oracle, source):
+        oracle = resize(oracle, source.shape[:2])
     for side, picture in (("target", target), ("oracle", oracle)):
         if picture is not None and picture.shape != source.shape:
             raise UnusablePair(f"sizes differ: source {_size(source)}, {side} {_size(picture)}")
     if min(source.shape[:2]) < MIN_SIDE:
         raise UnusablePair(f"too small: {_size(source)} pixels, at least {MIN_SIDE} a side are needed")
+    source, target = _reduced(source), _reduced(target)
+    oracle = None if oracle is None else _reduced(oracle)
     masks, oval = parse(source, parser)
     pictures = {"source": source, "target": target} | ({} if oracle is None else {"oracle": oracle})
     thumbnails = {side: thumbnail(picture) for side, picture in pictures.items()} if with_thumbnails else {}
     found = bool(oval.any())
-    return LoadedPair(files, source, target, oracle, masks, oval, found, content_hash(source), thumbnails)
+    return LoadedPair(files, source, target, oracle, masks, oval, found, face, thumbnails)
+
+
+def _alike(picture: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two pictures are of one shape, if not of one size."""
+    return picture.shape[0] * other.shape[1] == picture.shape[1] * other.shape[0]
+
+
+def _reduced(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    scale = MAX_SIDE / max(height, width)
+    return picture if scale >= 1 else resize(picture, (round(height * scale), round(width * scale)))
 
 
 def parse(image: np.ndarray, parser: FaceParser) -> tuple[np.ndarray, np.ndarray]:

@@ -130,6 +130,8 @@ def test_the_tone_gap_is_the_lightest_third_less_the_darkest() -> None:
     flat = tone_gap(np.ones(8), ita)
     assert flat.gap == 0 and math.isnan(flat.spearman)
     assert math.isnan(tone_gap(values[:2], ita[:2]).gap)
+    one_face = tone_gap(values, np.full(8, 20.0))
+    assert math.isnan(one_face.gap) and math.isnan(one_face.spearman)
 
 
 def test_the_bootstrap_covers_the_mean_as_often_as_it_says() -> None:

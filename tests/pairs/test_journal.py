@@ -73,7 +73,7 @@ def test_odd_names_survive(tmp_path: Path) -> None:
     (tmp_path / "journal-0of1.jsonl").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("kept", [1, 50, -1])
+@pytest.mark.parametrize("kept", [12, 50, -1])
 def test_a_torn_last_line_is_dropped(tmp_path: Path, kept: int) -> None:
     file = tmp_path / "journal-0of1.jsonl"
     with Journal(tmp_path, 0, 1) as journal:
@@ -87,6 +87,31 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, kept: int) -> None:
         journal.append([replace(ROW, place=2)])
     with Journal(tmp_path, 0, 1) as journal:
         assert [row.place for row in journal.rows] == [0, 2]
+
+
+@pytest.mark.parametrize("kept", [3, 15, 50, -1])
+def test_with_a_torn_last_line_go_the_other_faces_of_its_place(tmp_path: Path, kept: int) -> None:
+    """Else a place would count as tried, and its last faces would never be made."""
+    file = tmp_path / "journal-0of1.jsonl"
+    with Journal(tmp_path, 0, 1) as journal:
+        journal.append([ROW])
+        journal.append([replace(ROW, place=1), replace(ROW, place=1, face=1), replace(ROW, place=1, face=2)])
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:3]) + lines[3][:kept])
+    with Journal(tmp_path, 0, 1) as journal:
+        assert journal.rows == [ROW]
+        again = [replace(ROW, place=1), replace(ROW, place=1, face=1)]
+        journal.append(again)
+        assert journal.rows == [ROW, *again]
+    assert [*read_journal(file).rows] == [(0, 0), (1, 0), (1, 1)]
+
+
+def test_a_torn_line_of_another_place_takes_nothing_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "journal-0of1.jsonl"
+    with Journal(tmp_path, 0, 1) as journal:
+        journal.append([ROW, replace(ROW, face=1), replace(ROW, place=10)])
+    file.write_bytes(file.read_bytes()[:-5])
+    assert [*read_journal(file).rows] == [(0, 0), (0, 1)]
 
 
 @pytest.mark.parametrize("damaged", ["{", "5", "[]", '{"place": 1}', '{"finished": true}', "\0\0", '"\udcff"'])

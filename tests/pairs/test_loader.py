@@ -8,7 +8,7 @@ from PIL import Image
 
 from dda.faces.parser import MeshParser
 from dda.faces.prepare import PreparedFace
-from dda.images import content_hash
+from dda.images import content_hash, resize
 from dda.pairs.folder import PairFiles
 from dda.pairs.loader import UnusablePair, load_pair, parse
 
@@ -76,6 +76,29 @@ def test_a_picture_without_a_face_has_empty_masks(files: Callable[..., PairFiles
     pair = load_pair(files(source=grey, target=grey), parser, with_thumbnails=False)
     assert not pair.has_face and not pair.masks.any() and not pair.oval.any()
     assert pair.masks.shape == (4, 64, 96) and pair.thumbnails == {}
+
+
+def test_pictures_of_a_camera_are_measured_at_a_smaller_size(
+    files: Callable[..., PairFiles], parser: MeshParser, portraits: list[PreparedFace]
+) -> None:
+    source = resize(portraits[0].source, (1536, 2048))
+    target = source.copy()
+    target[100:1400, 100:1900] //= 2
+
+    pair = load_pair(files(source=source, target=target, oracle=target), parser, with_thumbnails=False)
+
+    assert pair.shape == (768, 1024) and pair.target.shape == (768, 1024, 3) and pair.masks.shape == (4, 768, 1024)
+    assert pair.oracle is not None and np.array_equal(pair.oracle, pair.target)
+    assert pair.face == content_hash(source)  # of the file, whatever it is measured at
+    assert np.array_equal(pair.source[:40], pair.target[:40])  # what was not painted is still equal
+
+
+def test_an_oracle_of_another_resolution_is_brought_to_the_sources(
+    files: Callable[..., PairFiles], parser: MeshParser, portraits: list[PreparedFace]
+) -> None:
+    source = portraits[0].source
+    pair = load_pair(files(source=source, target=source, oracle=resize(source, (1024, 1024))), parser, False)
+    assert pair.oracle is not None and np.abs(pair.oracle.astype(int) - source).mean() < 2
 
 
 def test_what_cannot_be_measured_says_why(files: Callable[..., PairFiles], parser: MeshParser) -> None:
