@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dda.evaluation import exact_arithmetic
+from dda.evaluation.evaluation import exact_arithmetic
 from dda.models.precision import DTYPES, pick_dtype, precision_error
 from dda.models.pretrained import StableDiffusion
 from dda.models.stable_diffusion import Sampling, StableDiffusionAmplifier

@@ -27,12 +27,9 @@ from dda.config import STATE_NAME, check, last_written, register_configs
 from dda.memory import keep_freed_memory
 from dda.mistakes import UserError, explain, first_line
 from dda.pairs.writer import DATA_FOLDER
+from dda.schema import PATHS
 from dda.sweep import FAILURE, SweepSummary
 
-DATA_PATHS = ("dataset.root", "data.root", "data.holdout", "run", "pairs", "oracle")
-MODEL_PATHS = ("model.checkpoint", "model.pretrained", "model.image_encoder", "train.init")
-PARSER_PATHS = ("parser.weights", "parser.detector_weights")
-PATHS = frozenset((*DATA_PATHS, *MODEL_PATHS, *PARSER_PATHS, "paths.outputs"))
 GROUPS = frozenset(
     ("batch", "model", "trainer", "style_set", "dataset", "parser", "engine", "launch", "logger", "paths", "experiment")
 )

@@ -14,9 +14,11 @@ from PIL import Image
 
 from dda.config import resolve_pairs, resolve_run
 from dda.device import pick_device
-from dda.evaluation import Evaluation, Measurement
+from dda.evaluation.evaluation import Evaluation, Measurement
+from dda.evaluation.html_report import REPORT_NAME, html_report
+from dda.evaluation.plots import draw_plots
+from dda.evaluation.summary import summarise
 from dda.faces.parser import open_parser
-from dda.html_report import REPORT_NAME, html_report
 from dda.images import read_image
 from dda.metrics.labels import label
 from dda.metrics.result import PairResult, Result, metrics_json, pairs_table
@@ -27,10 +29,8 @@ from dda.pairs.folder import PairFiles, choose_pairs, find_pairs, find_run_pairs
 from dda.pairs.loader import thumbnail
 from dda.pairs.manifest import MANIFEST
 from dda.pairs.writer import write_atomically
-from dda.plots import draw_plots
 from dda.png import encode_png
 from dda.report import SAMPLES_NAME, GridRow, samples_from_records, samples_visualization
-from dda.summary import summarise
 from dda.terminal import CONSOLE, pairs_progress, say
 from dda.tracking import MAX_TABLE_ROWS, Tracker, dataset_name, dataset_version, open_tracker, recorded_runs
 

@@ -6,6 +6,15 @@ Ranges and choices are checked by `dda.config.check`.
 
 from dataclasses import dataclass, field
 
+PATHS = frozenset(
+    (
+        *("dataset.root", "data.root", "data.holdout", "run", "pairs", "oracle", "paths.outputs"),
+        *("model.checkpoint", "model.pretrained", "model.image_encoder", "train.init"),
+        *("parser.weights", "parser.detector_weights"),
+    )
+)
+"""Keys whose values are files or folders."""
+
 
 @dataclass
 class BatchConfig:

@@ -132,7 +132,7 @@ class EvaluationSummary(SweepSummary):
     def summarize(self) -> None:
         """Write sweep_summary.csv beside the evaluations and print the table, if there are any."""
         if self._measured:
-            from dda.evaluations import compare  # as below
+            from dda.evaluation.evaluations import compare  # as below
 
             alike = set.intersection(*map(set, self._measured.values()))
             labels = {folder: [text for text in given if text not in alike] for folder, given in self._measured.items()}

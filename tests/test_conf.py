@@ -8,8 +8,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from dda.commandline import GROUPS, PATHS, TEXTS
+from dda.commandline import GROUPS, TEXTS
 from dda.config import LIMITS, AmplifyConfig, EvalConfig, TrainConfig, check, register_configs
+from dda.schema import PATHS
 
 CONF = Path(__file__).parents[1] / "conf"
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))

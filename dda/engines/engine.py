@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from dda.engines.worker import Worker
 from dda.mistakes import UserError
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.timing import StageTimes
-from dda.worker import Worker
 
 
 class Engine(Protocol):

@@ -44,7 +44,7 @@ class PairResult:
         untouched_against_oracle: source against oracle, the same columns.
         made: what the amplifier measured when it composed the pair, by measure.
         thumbnails: JPEG bytes by "source", "target" and "oracle", longer side 256 pixels; only of the first
-            `dda.evaluation.THUMBNAILS` pairs and of those that the report names as best and worst.
+            `dda.evaluation.evaluation.THUMBNAILS` pairs and of those that the report names as best and worst.
     """
 
     name: str

@@ -13,9 +13,9 @@ from dda.faces.face import Face
 from dda.images import ImageError, content_hash, read_image, to_tensor
 from dda.mistakes import UserError
 from dda.models import checkpoint as compact_checkpoint
-from dda.models.compact import ALPHA_REF, CompactAmplifier
+from dda.models.compact import CompactAmplifier
 from dda.models.precision import dtype_name, pick_dtype
-from dda.models.rdm import Residuals
+from dda.models.rdm import ALPHA_REF, Residuals
 from dda.styles import Style
 
 _LOG = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from dda.faces.align import CANONICAL_POINTS, CROP_SIZE, fit_similarity, invert, warp, warp_down
 from dda.faces.face import Face
 from dda.models.fgmm import FineGrainedMakeupModule
-from dda.models.rdm import Residuals
+from dda.models.rdm import ALPHA_REF, Residuals
 from dda.styles import REGIONS, Style
 
 RESIDUAL_SCALE = 2.0
@@ -21,9 +21,6 @@ RESIDUAL_SCALE = 2.0
 
 FADE = 0.06
 """Width of the border in which a residual fades, as a share of the crop's side."""
-
-ALPHA_REF = 0.5
-"""Initial value of alpha, the residual weight: k_r is relative to it."""
 
 
 class ResidualHead(nn.Module):

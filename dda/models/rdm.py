@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+ALPHA_REF = 0.5
+"""The residual weight alpha before training, at which a residual is composed as it is."""
+
 
 @dataclass(frozen=True)
 class Residuals:

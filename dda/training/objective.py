@@ -2,7 +2,8 @@
 
 import torch
 
-from dda.models.compact import ALPHA_REF, RESIDUAL_SCALE, CompactResidualModel, make_scheduler
+from dda.models.compact import RESIDUAL_SCALE, CompactResidualModel, make_scheduler
+from dda.models.rdm import ALPHA_REF
 from dda.styles import REGIONS
 
 PURE_NOISE = 0.5

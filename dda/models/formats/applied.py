@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import torch
 from diffusers import UNet2DConditionModel
 
-from dda.models.compact import ALPHA_REF
 from dda.models.formats.file import CheckpointFile
 from dda.models.image_tokens import ImageTokens
+from dda.models.rdm import ALPHA_REF
 from dda.styles import REGIONS
 
 

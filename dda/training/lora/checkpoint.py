@@ -11,10 +11,10 @@ from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import get_peft_model_state_dict
 
-from dda.models.compact import ALPHA_REF
 from dda.models.formats.ours import CONFIG, FORMAT, VERSION
 from dda.models.formats.recognise import apply_checkpoint
 from dda.models.pretrained import load_stable_diffusion
+from dda.models.rdm import ALPHA_REF
 from dda.pairs.writer import write_atomically
 from dda.styles import REGIONS
 from dda.training.card import Kind, write_card

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from dda.evaluation.plots import INK, LINE, REGION_COLORS, distribution, draw_plots, skin_tone, strength_by_region
 from dda.metrics.metric import Column
 from dda.metrics.result import PairResult, Result, Statistic
-from dda.plots import INK, LINE, REGION_COLORS, distribution, draw_plots, skin_tone, strength_by_region
 from dda.styles import REGIONS
 
 UNITS = {"leakage": "", "skin_tone": "deg", "background_error": "", "ssim": ""}

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from dda.evaluation import Measurement
+from dda.evaluation.evaluation import Measurement
+from dda.evaluation.summary import summarise
 from dda.metrics.result import PairResult, Result
 from dda.metrics.suite import Suite
-from dda.summary import summarise
 
 NAMES = ["psnr", "strength", "leakage", "background", "skin_tone", "separability", "consistency"]
 REGION_COLUMNS = ("strength", "strength_eyes", "strength_lips", "strength_skin", "strength_brows")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dda.html_report import html_report
+from dda.evaluation.html_report import html_report
 from dda.metrics.metric import Column
 from dda.metrics.result import PairResult, Result, Statistic
 from dda.metrics.verdict import Verdict

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import torch
 
-from dda.evaluation import Measurement
+from dda.evaluation.evaluation import Measurement
 from dda.metrics import consistency, fid, kid, separability
 from dda.metrics.bootstrap import bootstrap
 from dda.metrics.labels import label

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dda.evaluations import compare, summary_table
+from dda.evaluation.evaluations import compare, summary_table
 from dda.metrics.metric import Column
 from dda.metrics.result import Result, Statistic, metrics_json
 from dda.metrics.verdict import Verdict

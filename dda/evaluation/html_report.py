@@ -49,7 +49,7 @@ def html_report(result: Result, plots: Mapping[str, np.ndarray]) -> bytes:
 
     Args:
         result: what was measured; pairs carry their thumbnails.
-        plots: figures by file name without suffix, uint8 (H, W, 3), as `dda.plots.draw_plots` draws them.
+        plots: figures by file name without suffix, uint8 (H, W, 3), as `dda.evaluation.plots.draw_plots` draws them.
     """
     css, script = _asset("report.css"), _asset("report.js")
     environment = jinja2.Environment(

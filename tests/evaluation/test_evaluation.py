@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from dda import evaluation
-from dda.evaluation import Evaluation, Measurement, exact_arithmetic
+from dda.evaluation import evaluation
+from dda.evaluation.evaluation import Evaluation, Measurement, exact_arithmetic
 from dda.faces.mesh import MeshFace
 from dda.faces.parser import NO_MEMORY, MeshParser
 from dda.faces.prepare import PreparedFace

@@ -1,0 +1,1 @@
+"""Evaluation: from the files of pairs to numbers, a summary of the set, plots and a report."""
