@@ -24,6 +24,7 @@ import wandb
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
+from pydantic import ValidationError  # W&B's own
 
 from dda.mistakes import first_line
 
@@ -394,4 +395,6 @@ def _environment(staging: Path) -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):  # of W&B's settings, as by WANDB_MODE=bogus
+        return "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
     return first_line(error).rstrip(".")

@@ -252,6 +252,16 @@ def test_auto_obeys_wandb_mode(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not list(run_dir.iterdir())
 
 
+def test_a_setting_that_wandb_refuses_is_named_with_what_it_may_be(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "bogus")
+    with open_tracker(make_config(), run_dir, "amplify", "group") as tracker:
+        use_everything(tracker)
+    (warning,) = warnings_in(caplog)
+    assert "mode: Input should be 'online', 'offline'" in warning and warning.endswith("goes on without it.")
+
+
 def test_online_without_an_account_is_recorded_offline_with_a_warning(
     run_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

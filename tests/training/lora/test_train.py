@@ -89,8 +89,8 @@ def test_a_style_in_words_is_told_from_the_bare_prompt(
 def test_two_processes_train_what_one_does(task: list[str], train: Train, tmp_path: Path) -> None:
     """They share each batch, so that their mean gradient is that of the whole.
 
-    Measured, mean difference of a matrix after six updates: at most 1e-5, mostly 1e-7; another seed 1e-2. Single weights
-    lie further apart, by an update: where a gradient is nearly 0 Adam goes by its sign, which is that of the rounding.
+    Measured, mean difference of a matrix after six updates: at most 1e-5, mostly 1e-7; another seed 1e-2. Single
+    weights lie further apart, by an update: where a gradient is nearly 0 Adam goes by its sign, that of the rounding.
     """
     one = train(tmp_path / "one", "train.updates=6")
     settings = [*task, "train.updates=6", "logger=none", f"paths.outputs={tmp_path / 'two'}", "run_name=run"]
