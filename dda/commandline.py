@@ -196,8 +196,6 @@ def _quote_argument(argument: str, sweeping: bool) -> str:
         return argument
     key, value = override.groups()
     name = key.lstrip("+~")
-    if (name, value) == ("experiment", "null"):  # the one group that may be left out
-        return argument
     if sweeping and _FUNCTION.fullmatch(value) and _parses(value):
         return argument
     quote = _quoting(name)
@@ -211,7 +209,9 @@ def _quoting(name: str) -> Callable[[str], str]:
         return _quote_path
     if name in TEXTS:
         return _quote_text
-    return _quote_option if name in GROUPS else _quote_refused
+    if name == "experiment":
+        return _quote_option
+    return _quote_choice if name in GROUPS else _quote_refused
 
 
 def _is_one_value(name: str, value: str) -> bool:
@@ -230,8 +230,13 @@ def _quote_text(value: str) -> str:
 
 
 def _quote_option(value: str) -> str:
-    """Hydra stumbles over a group's option that reads as a number (`batch=16`) or as nothing (`logger=null`)."""
-    return quoted(value) if isinstance(_parse(value), bool | int | float | None) else _quote_refused(value)
+    """Hydra stumbles over a group's option that reads as a number (`batch=16`)."""
+    return quoted(value) if isinstance(_parse(value), bool | int | float) else _quote_refused(value)
+
+
+def _quote_choice(value: str) -> str:
+    """And over none (`logger=null`) for a group that, unlike `experiment`, may not be left out."""
+    return quoted(value) if _parse(value) is None else _quote_option(value)
 
 
 def _quote_refused(value: str) -> str:

@@ -105,7 +105,7 @@ class SweepSummary(Callback):
         if running is None:
             return
         running.summarize()
-        if [file.name for file in running.folder.glob("*")] == [SWEEP_RECORD]:  # every job was a dry run
+        if [file.name for file in running.folder.glob("*")] == [SWEEP_RECORD]:  # nothing came of it, as of dry runs
             (running.folder / SWEEP_RECORD).unlink()
             running.folder.rmdir()
 

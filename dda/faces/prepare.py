@@ -80,6 +80,11 @@ def _prepare_or_refuse(
         return error
 
 
+def turned_away(face: Face) -> str:
+    """Why a face cannot be used that is turned too far; empty where it is not."""
+    return f"face turned away by more than {MAX_YAW:.0f} degrees" if abs(face.yaw) > MAX_YAW else ""
+
+
 def _square(image: np.ndarray) -> np.ndarray:
     """The middle square of a picture, resized to 512 x 512."""
     height, width = image.shape[:2]
@@ -93,8 +98,8 @@ def _square(image: np.ndarray) -> np.ndarray:
 
 
 def _prepare_face(image: np.ndarray, parser: FaceParser, face: Face, index: int, aligned: bool) -> PreparedFace:
-    if abs(face.yaw) > MAX_YAW:
-        raise SourceError("rejected", "detect", f"face turned away by more than {MAX_YAW:.0f} degrees")
+    if reason := turned_away(face):
+        raise SourceError("rejected", "detect", reason)
     if aligned:
         source = image
     else:

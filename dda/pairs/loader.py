@@ -78,15 +78,15 @@ def load_pair(files: PairFiles, parser: FaceParser, with_thumbnails: bool) -> Lo
     source, target = _read("source", files.source), _read("target", files.target)
     oracle = None if files.oracle is None else _read("oracle", files.oracle)
     face = content_hash(source)
-    if oracle is not None and _alike(oracle, source):
-        oracle = resize(oracle, source.shape[:2])
-    for side, picture in (("target", target), ("oracle", oracle)):
-        if picture is not None and picture.shape != source.shape:
-            raise UnusablePair(f"sizes differ: source {_size(source)}, {side} {_size(picture)}")
+    if target.shape != source.shape:
+        raise UnusablePair(f"sizes differ: source {_size(source)}, target {_size(target)}")
+    if oracle is not None and not _alike(oracle, source):
+        raise UnusablePair(f"sizes differ: source {_size(source)}, oracle {_size(oracle)}")
     if min(source.shape[:2]) < MIN_SIDE:
         raise UnusablePair(f"too small: {_size(source)} pixels, at least {MIN_SIDE} a side are needed")
-    source, target = _reduced(source), _reduced(target)
-    oracle = None if oracle is None else _reduced(oracle)
+    size = _measured_size(*source.shape[:2])
+    source, target = resize(source, size), resize(target, size)
+    oracle = None if oracle is None else resize(oracle, size)
     masks, oval = parse(source, parser)
     pictures = {"source": source, "target": target} | ({} if oracle is None else {"oracle": oracle})
     thumbnails = {side: thumbnail(picture) for side, picture in pictures.items()} if with_thumbnails else {}
@@ -99,10 +99,10 @@ def _alike(picture: np.ndarray, other: np.ndarray) -> bool:
     return picture.shape[0] * other.shape[1] == picture.shape[1] * other.shape[0]
 
 
-def _reduced(picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    scale = MAX_SIDE / max(height, width)
-    return picture if scale >= 1 else resize(picture, (round(height * scale), round(width * scale)))
+def _measured_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width at which a picture is measured: its own up to `MAX_SIDE`, but never narrower than `MIN_SIDE`."""
+    scale = min(1.0, max(MAX_SIDE / max(height, width), MIN_SIDE / min(height, width)))
+    return round(height * scale), round(width * scale)
 
 
 def parse(image: np.ndarray, parser: FaceParser) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from rich.progress import track
 
 from dda.faces.dataset import SUFFIXES
 from dda.faces.mesh import FaceDetector, MeshFace
-from dda.faces.prepare import MAX_YAW
+from dda.faces.prepare import turned_away
 from dda.faces.regions import mesh_regions
 from dda.images import ImageError, read_image
 from dda.mistakes import UserError, told_in_one_line
@@ -55,8 +55,8 @@ def aligned_face(image: np.ndarray, detector: FaceDetector) -> tuple[np.ndarray,
     if not faces:
         raise Rejected("no face found")
     face = faces[0]
-    if abs(face.yaw) > MAX_YAW:
-        raise Rejected(f"face turned away by more than {MAX_YAW:.0f} degrees")
+    if reason := turned_away(face):
+        raise Rejected(reason)
     return face.crop(image), face.in_crop
 
 

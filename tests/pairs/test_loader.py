@@ -92,6 +92,9 @@ def test_pictures_of_a_camera_are_measured_at_a_smaller_size(
     assert pair.face == content_hash(source)  # of the file, whatever it is measured at
     assert np.array_equal(pair.source[:40], pair.target[:40])  # what was not painted is still equal
 
+    strip = np.full((40, 4000, 3), 128, np.uint8)
+    assert load_pair(files(source=strip, target=strip), parser, with_thumbnails=False).shape == (32, 3200)
+
 
 def test_an_oracle_of_another_resolution_is_brought_to_the_sources(
     files: Callable[..., PairFiles], parser: MeshParser, portraits: list[PreparedFace]
