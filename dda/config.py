@@ -163,7 +163,7 @@ FOLDER_NAME = Limit(
 
 # A null needs no check: the schema says where it is allowed. A key that a config does not have is skipped.
 LIMITS = {
-    "batch_size": at_least(1),
+    "batch_size": between(1, 1024),
     "seed": Limit("between 0 and 2**63 - 1", lambda value: 0 <= value < 2**63),
     "num_pairs": at_least(1),
     "style_assignment": one_of("random", "balanced", "all"),
@@ -222,7 +222,7 @@ LIMITS = {
     "data.root": FOLDER,
     "data.holdout": FOLDER,
     "train.updates": at_least(1),
-    "train.batch_size": at_least(1),
+    "train.batch_size": between(1, 1024),
     "train.learning_rate": Limit("a finite number above 0", lambda value: math.isfinite(value) and value > 0),
     "train.morphs": at_least(0),
     "train.level": at_least(0),

@@ -53,6 +53,8 @@ def explain(error: BaseException) -> str | None:
         return f"{where}{error.strerror}; {CLOSED[error.errno]}"
     if isinstance(error, SafetensorError) and (found := re.search(r"\(os error (\d+)\)", str(error))):
         return explain(OSError(int(found[1]), os.strerror(int(found[1]))))
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)):
+        return "this machine has not the memory for it; give a smaller batch_size (of a training: train.batch_size)"
     if not isinstance(error, HydraException | InterpolationResolutionError):
         return None
     cause = error.__cause__ or error.__context__
@@ -79,6 +81,8 @@ def told_in_one_line() -> Iterator[None]:
 def explain_value(error: OmegaConfBaseException) -> str:
     """OmegaConf's refusal of a key or a value, in one line."""
     parent, key = error.parent_node, str(error.key)
+    if isinstance(error, ValidationError) and "is not a subclass of StyleConfig" in str(error):
+        return f"style_set.styles.{key}: a style is added by an experiment, as conf/experiment/mix.yaml adds its own"
     if isinstance(error, ValidationError):
         return f"{error.full_key}={error.value}: {_allowed(error.object_type, key) or first_line(error)}"
     if parent is None or not isinstance(error, KeyError | AttributeError):

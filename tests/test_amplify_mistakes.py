@@ -48,8 +48,12 @@ def test_a_mistake_ends_a_process_with_one_line_and_an_exit_code(tmp_path: Path,
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["batch_size=0"], "batch_size=0: must be at least 1"),
+        (["batch_size=0"], "batch_size=0: must be between 1 and 1024"),
         (["style_set=goth"], "style_set=goth: there is no such style_set; allowed: .*natural"),
+        (
+            ["+style_set.styles.goth.name=Goth"],
+            "style_set.styles.goth: a style is added by an experiment, as .*mix.yaml",
+        ),
         (["style_set.styles.natural.name=Goth"], "Goth: .*it has: Natural makeup, "),
         (["dataset=folder"], "dataset.root: must be given"),
         (["dataset=folder", "dataset.root={tmp}/empty"], "no pictures below .*empty: looked for .jpg"),

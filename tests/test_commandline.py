@@ -236,7 +236,7 @@ def tree(folder: Path) -> dict[str, int]:
         ("run_amplify.py", ["num_pairs=1.5"], "num_pairs=1.5: must be a whole number or null"),
         ("run_amplify.py", ["tags=3"], "tags=3: must be a list such as [a,b]"),
         ("run_amplify.py", ["strength=3"], "must be set part by part: strength.makeup, "),
-        ("run_amplify.py", ["batch_size=0"], "batch_size=0: must be at least 1"),
+        ("run_amplify.py", ["batch_size=0"], "batch_size=0: must be between 1 and 1024"),
         ("run_amplify.py", ["run_name=latest"], "run_name=latest: there is no run in outputs/amplify yet"),
         ("run_amplify.py", ["run_name=a/b"], "run_name=a/b: must be the name of one folder"),
         ("run_amplify.py", ["run_name=${nothing}"], "Interpolation key 'nothing' not found"),

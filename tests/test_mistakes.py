@@ -1,6 +1,7 @@
 import errno
 
 import pytest
+import torch
 from safetensors import SafetensorError
 
 from dda.mistakes import UserError, explain, told_in_one_line
@@ -16,6 +17,14 @@ def test_a_full_disk_under_safetensors_is_a_full_disk() -> None:
     line = explain(SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"))
     assert line is not None and line.startswith("No space left on device; make room and start again")
     assert explain(SafetensorError("Error while deserializing header: header too large")) is None
+
+
+def test_a_machine_without_the_memory_is_told_what_to_do() -> None:
+    with pytest.raises(RuntimeError) as found:
+        torch.empty(2**60)
+    line = explain(found.value)
+    assert line is not None and "give a smaller batch_size" in line and "\n" not in line
+    assert explain(RuntimeError("shapes do not match")) is None
 
 
 def test_a_command_ends_a_mistake_with_one_line_and_a_bug_with_its_own_error() -> None:

@@ -120,11 +120,11 @@ def test_a_failed_job_is_a_row_and_the_others_are_made(
 
 
 def test_a_sweep_of_failures_leaves_no_summary(run_here: RunHere, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="job 0_all failed: batch_size=0: must be at least 1"):
+    with pytest.raises(SystemExit, match="job 0_all failed: batch_size=0: must be between 1 and 1024"):
         run_here("run_amplify.py", "-m", "batch_size=0,-1", f"paths.outputs={tmp_path}", "run_name=r")
     assert not list(tmp_path.rglob("sweep_summary.*"))
     problems = [job.problem for job in read_jobs(tmp_path / "amplify" / "r")]
-    assert problems == [f"batch_size={size}: must be at least 1" for size in (0, -1)]
+    assert problems == [f"batch_size={size}: must be between 1 and 1024" for size in (0, -1)]
 
 
 def test_a_sweep_of_dry_runs_leaves_nothing(run_here: RunHere, tmp_path: Path) -> None:

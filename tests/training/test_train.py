@@ -285,7 +285,7 @@ def test_the_precision_asked_for_is_used() -> None:
         (["model.checkpoint={tmp}/empty"], "a training starts from train.init=PATH"),
         (["tags=[]", "tags=[" + 70 * "x" + "]"], "tags=.*: must be words of 1 to 64 characters"),
         (["parser.labels=lapa"], "parser.labels=lapa: parser=mesh has no such setting"),
-        (["train.batch_size=0"], "train.batch_size=0: must be at least 1"),
+        (["train.batch_size=0"], "train.batch_size=0: must be between 1 and 1024"),
         (["train.learning_rate=-1"], "train.learning_rate=-1"),
         (["train.init={tmp}/empty"], "no config.json in it"),
         (["data.holdout={tmp}/empty"], "data.holdout=.*empty holds no pairs"),
