@@ -5,6 +5,7 @@ and writes ``OUT_DIR/<style>/{source,target}/<portrait>.png``, the form that tra
 """
 
 import argparse
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from dda.pairs.writer import write_atomically
 from dda.png import encode_png
 from dda.terminal import CONSOLE, say
 from dda.training.artist import paint
-from dda.training.recipes import Recipe, load_recipe, named_recipes
+from dda.training.recipes import Lips, Pigment, Recipe, load_recipe, named_recipes
 from dda.training.seed_pairs import pictures_by_stem
 
 
@@ -60,8 +61,19 @@ def aligned_face(image: np.ndarray, detector: FaceDetector) -> tuple[np.ndarray,
     return face.crop(image), face.in_crop
 
 
-def author(portrait: Path, looks: list[Recipe], out: Path, detector: FaceDetector) -> None:
+def random_lipstick(random: np.random.Generator) -> Recipe:
+    """A lipstick from fuchsia to brick, pale to deep, and nothing else."""
+    hue, chroma, lightness = random.uniform((-20, 0.08, 0.36), (40, 0.2, 0.66))
+    return Recipe(
+        "lipstick", lips=Lips(Pigment(hue % 360, chroma, lightness), coverage=0.9, gloss=random.uniform(0, 0.7))
+    )
+
+
+def author(portrait: Path, looks: list[Recipe], out: Path, detector: FaceDetector, lipstick: float) -> None:
     """Write one portrait's pairs, a file each for the source and the target of every look.
+
+    A share ``lipstick`` of the sources wears one, which the look takes off first: its target is painted on bare lips.
+    Which sources do, and the colour, follow from the portrait's and the look's names alone.
 
     Raises:
         Rejected: the picture is unreadable or shows no face; nothing is written.
@@ -71,13 +83,15 @@ def author(portrait: Path, looks: list[Recipe], out: Path, detector: FaceDetecto
     except ImageError as error:
         raise Rejected(error.reason) from error
     regions = mesh_regions(image, face)
-    source = encode_png(image)
     for look in looks:
-        target = encode_png(paint(image, regions, look))
-        for side, data in (("source", source), ("target", target)):
+        digest = hashlib.sha256(f"{portrait.stem}:{look.name}".encode()).digest()
+        random = np.random.default_rng(list(digest))
+        worn = random.random() < lipstick
+        source = paint(image, regions, random_lipstick(random)) if worn else image
+        for side, picture in (("source", source), ("target", paint(image, regions, look))):
             folder = out / look.name / side
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / f"{portrait.stem}.png", data)
+            write_atomically(folder / f"{portrait.stem}.png", encode_png(picture))
 
 
 def read_looks(files: list[Path]) -> list[Recipe]:
@@ -103,6 +117,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--recipe", nargs="+", type=Path, default=[], metavar="FILE", help="recipes to paint (default: the package's)"
     )
+    parser.add_argument(
+        "--lipstick",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of the sources that wear a lipstick of a random colour, for the looks to take off first (default: 0)",
+    )
     parser.add_argument("--exclude", nargs="+", default=[], metavar="NAME", help="stems of portraits to leave out")
     options = parser.parse_args(arguments)
     with told_in_one_line():
@@ -110,13 +131,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if not 0 <= options.lipstick <= 1:
+        raise UserError(f"--lipstick {options.lipstick:g}: expected a share from 0 to 1")
     looks = read_looks(options.recipe)
     portraits = find_portraits(options.portraits, set(options.exclude))
     detector = FaceDetector()
     rejected: list[tuple[str, str]] = []
     for portrait in track(portraits, "Painting", console=CONSOLE):
         try:
-            author(portrait, looks, options.out, detector)
+            author(portrait, looks, options.out, detector, options.lipstick)
         except Rejected as reason:
             rejected.append((portrait.name, str(reason)))
     for name, why in rejected:

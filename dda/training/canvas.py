@@ -55,13 +55,13 @@ class Canvas:
         result[self._window] = from_oklab(self.bare + change)
         return result
 
-    def adapted(self, pigment: Pigment, share: float) -> np.ndarray:
-        """A pigment (3,) on this face: in its light, and deeper for deeper skin by the power ``share``."""
+    def adapted(self, pigment: Pigment, share: float, light: float = 0.4) -> np.ndarray:
+        """A pigment (3,) on this face: deeper for deeper skin by the power ``share``, in its ``light`` so far."""
         colour = pigment.lab
         depth = self.skin[0] / MEDIUM_SKIN
         colour *= depth ** np.array([share, share / 2, share / 2], np.float32)
         cast = np.clip(self.skin[1:] / self.skin[0] - MEDIUM_CAST, -0.05, 0.05)
-        colour[1:] += 0.4 * colour[0] * cast
+        colour[1:] += light * colour[0] * cast
         return colour
 
     def cover(

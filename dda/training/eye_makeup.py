@@ -105,7 +105,7 @@ def _shadow(canvas: Canvas, eye: Eye, shadow: Shadow) -> None:
     under = ramp(eye.down, -0.06, 0.0) * np.exp(-((np.maximum(eye.down, 0) / 0.09) ** 2))
     under *= ramp(x, 0.0, 0.5) * (1 - ramp(x, 1.0, 1.08 + 0.6 * shadow.wing))
     alpha = shadow.coverage * np.maximum(lid, shadow.lower * under) * eye.paintable
-    pigment = canvas.adapted(shadow.colour, 0.8)
+    pigment = canvas.adapted(shadow.colour, 0.8, light=0.8)
     pigment = pigment * min(1.0, 0.96 * eye.ground / pigment[0])
     canvas.cover(pigment, alpha, eye.ground, eye.at)
     fold = np.exp(-(((up - 0.38 * shadow.reach - 0.1) / 0.22) ** 2)) * ramp(x, 0.25, 0.85) * along

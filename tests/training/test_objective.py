@@ -3,7 +3,17 @@ import torch
 
 from dda.models.compact import RESIDUAL_SCALE, CompactResidualModel
 from dda.styles import REGIONS
-from dda.training.objective import CAST, IMPORTANCE, OUTSIDE, PURE_NOISE, RAW, SQUARED, _draw_timesteps, residual_loss
+from dda.training.objective import (
+    BOLD,
+    CAST,
+    IMPORTANCE,
+    OUTSIDE,
+    PURE_NOISE,
+    RAW,
+    SQUARED,
+    _draw_timesteps,
+    residual_loss,
+)
 
 SIZE = 32
 
@@ -51,7 +61,8 @@ def test_no_answer_costs_the_residual_composed_and_raw(batch: tuple[torch.Tensor
     knows = _Knows(styles=("A", "B"), channels=(8, 8))
     knows.answer = torch.zeros(1)
     error = RESIDUAL_SCALE * 0.2
-    composed = raw = (error + SQUARED * error**2) / 2  # the residual lies in one half of the picture, all under a mask
+    # The residual lies in one half of the picture, all under a mask.
+    composed = raw = (1 + BOLD * error) * (error + SQUARED * error**2) / 2
     assert loss_of(knows, batch).item() == pytest.approx(composed + RAW * raw, rel=1e-4)
 
 
@@ -64,7 +75,8 @@ def test_a_cast_costs_beside_the_error_itself(batch: tuple[torch.Tensor, ...]) -
     green = torch.tensor([0.0, 0.1, 0.0])[:, None, None]
     error = RESIDUAL_SCALE * 0.1
     one_channel = (error + SQUARED * error**2) / 3
-    expected = (1 + RAW + 2 * CAST) * one_channel  # green differs from red and from blue
+    bold = 1 + BOLD * error / 3
+    expected = bold * (1 + RAW + 2 * CAST) * one_channel  # green differs from red and from blue
     assert loss_of(knows, (source, source + green, masks, ids)).item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -76,7 +88,7 @@ def test_an_error_weighs_what_its_region_does(region: str, batch: tuple[torch.Te
     moved = torch.zeros_like(masks)
     moved[:, REGIONS.index(region)] = masks.sum(1)
     error = RESIDUAL_SCALE * 0.2
-    inside = IMPORTANCE[region] * (error + SQUARED * error**2) / 2
+    inside = IMPORTANCE[region] * (1 + BOLD * error) * (error + SQUARED * error**2) / 2
     assert loss_of(knows, (source, target, moved, ids)).item() == pytest.approx((1 + RAW) * inside, rel=1e-4)
 
 
@@ -97,7 +109,8 @@ def test_the_gains_are_part_of_what_is_composed(batch: tuple[torch.Tensor, ...])
     with torch.no_grad():
         knows.alpha.mul_(0.5)
     half = 0.5 * RESIDUAL_SCALE * 0.2
-    assert loss_of(knows, batch).item() == pytest.approx((half + SQUARED * half**2) / 2, rel=1e-4)
+    expected = (1 + BOLD * 2 * half) * (half + SQUARED * half**2) / 2
+    assert loss_of(knows, batch).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_generator_decides_noise_and_timesteps(

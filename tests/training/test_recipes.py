@@ -242,6 +242,24 @@ def test_authoring_paints_recipes_of_ones_own(tmp_path):
         author.main([str(tmp_path), str(out), "--recipe", str(recipe), str(recipe)])
 
 
+def test_authoring_puts_a_lipstick_on_a_share_of_the_sources_and_takes_it_off_for_the_targets(tmp_path, portrait):
+    image, regions = portrait
+    (tmp_path / "portraits").mkdir()
+    Image.fromarray(data.astronaut()).save(tmp_path / "portraits" / "astronaut.png")
+    for share in ("0", "1"):
+        author.main([str(tmp_path / "portraits"), str(tmp_path / share), "--lipstick", share])
+
+    def picture(share: str, style: str, side: str) -> np.ndarray:
+        return np.asarray(Image.open(tmp_path / share / style / side / "astronaut.png"))
+
+    bare, worn = ([picture(share, style, "source") for style in STYLES] for share in ("0", "1"))
+    assert all(np.array_equal(source, image) for source in bare)
+    assert len({source.tobytes() for source in worn}) == len(STYLES)  # each a colour of its own
+    for style, source in zip(STYLES, worn, strict=True):
+        assert not (source != image)[regions["lips"] == 0].any()
+        assert np.array_equal(picture("1", style, "target"), picture("0", style, "target"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -249,6 +267,7 @@ def test_authoring_paints_recipes_of_ones_own(tmp_path):
         (["{folder}", "{folder}/out"], "holds no portraits"),
         (["{folder}", "{folder}/out", "--exclude", "me"], "holds no picture of that stem"),
         (["{folder}", "{folder}/out", "--recipe", "{folder}/none.yaml"], "none.yaml: cannot be read"),
+        (["{folder}", "{folder}/out", "--lipstick", "25"], "--lipstick 25: expected a share from 0 to 1"),
     ],
 )
 def test_a_mistake_in_authoring_is_one_line(tmp_path: Path, arguments: list[str], told: str):
