@@ -244,6 +244,9 @@ def _quote_refused(value: str) -> str:
         return value
     if value.startswith("[") and value.endswith("]"):
         return f"[{','.join(_quote_refused(piece.strip()) for piece in value[1:-1].split(','))}]"
+    if value.startswith("{") and value.endswith("}"):
+        items = (piece.partition(":") for piece in value[1:-1].split(","))
+        return f"{{{','.join(f'{key.strip()}:{_quote_refused(item.strip())}' for key, _, item in items)}}}"
     return quoted(value)
 
 

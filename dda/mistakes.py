@@ -20,6 +20,7 @@ KINDS = {
     float: "a number",
     str: "text",
     list[str]: "a list such as [a,b]",
+    dict[str, str]: "a mapping such as {NAME: VALUE}",
     type(None): "null",
 }
 
@@ -55,6 +56,10 @@ def explain(error: BaseException) -> str | None:
         return explain(OSError(int(found[1]), os.strerror(int(found[1]))))
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)):
         return "this machine has not the memory for it; give a smaller batch_size (of a training: train.batch_size)"
+    # OmegaConf has no error of its own for a part of what is null.
+    parts = ("Unexpected type for root: NoneType", "reference_type=Optional[Dict[")
+    if isinstance(error, AssertionError | AttributeError) and any(part in str(error) for part in parts):
+        return "a part was given of a setting that is null, as model.style_images is for model=compact"
     if not isinstance(error, HydraException | InterpolationResolutionError):
         return None
     cause = error.__cause__ or error.__context__
@@ -91,6 +96,8 @@ def explain_value(error: OmegaConfBaseException) -> str:
     close = difflib.get_close_matches(key, known, n=1)
     full_key = str(error.full_key)
     meant = f"did you mean {full_key.removesuffix(key)}{close[0]}? " if close else ""
+    if not known:
+        return f"{full_key}: there is no such entry yet; add it with a + before the setting's name"
     return f"{full_key}: there is no such setting; {meant}allowed: {', '.join(known)}"
 
 
@@ -102,6 +109,9 @@ def _explain_hydra(error: Exception) -> str:
         return f"{group}={name}: there is no such {group}; allowed: {', '.join(error.options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not understood; write KEY=VALUE, for example batch_size=16"
+    if (found := re.match(r"Could not override '([^']+)'", str(error))) and "default list" in str(error):
+        hint = "model=compact or model=sd15 brings it" if found[1] == "trainer" else "--help lists those there are"
+        return f"{found[1]}: this command has no such group to choose from; {hint}"
     if str(error).startswith("Ambiguous value for argument"):
         return f"{str(error).split(chr(39))[1]}: several values; add -m to run each in turn"
     refusal = error if isinstance(error, OmegaConfBaseException) else error.__cause__

@@ -154,6 +154,8 @@ def test_a_sweep_keeps_sweeping(argument: str) -> None:
 
 def test_lists_and_refused_values_are_quoted_piece_by_piece() -> None:
     assert quote_argv(["tags=[사진 1, b]"]) == ["tags=['사진 1',b]"]
+    (mapping,) = quote_argv(["model.style_images={Red lip: /사진 (1).png, b: c}"])
+    assert read_back(mapping) == {"Red lip": "/사진 (1).png", "b": "c"}
     assert quote_argv(["batch=16"]) == ["batch='16'"]
     assert quote_argv(["-m", "batch=8,large"]) == ["-m", "batch='8',large"]
     assert quote_argv(["-m", "dataset.root=/사진 (1),/사진 (2)"])[1] == "dataset.root='/사진 (1)','/사진 (2)'"

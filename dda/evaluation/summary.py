@@ -163,11 +163,12 @@ def _tone_gaps(
     """How each metric that has a good end or a band depends on the skin tone of the source."""
     numbers: SetNumbers = {}
     ita = np.array([pair.values["skin_tone"] for pair in pairs], float)
+    people = [pair.face for pair in pairs]
     judged = [("values", "", column) for column in columns.values() if column.better not in ("none", "zero")]
     judged += [("against_oracle", "oracle_", column) for column in oracle_columns.values()]
     for part, prefix, column in judged:
         values = np.array([getattr(pair, part).get(column.name, math.nan) for pair in pairs], float)
-        found = tone_gap(values, ita)
+        found = tone_gap(values, ita, people)
         for gap in _tone_columns(prefix, column):
             value = found.gap if gap.name.startswith("tone_gap") else found.spearman
             if not math.isnan(value):
@@ -212,7 +213,10 @@ def _set_distance(
     sides = compared[0].features
     features = {side: torch.stack([m.features[side] for m in compared]) for side in sides}
     if not true:
-        return {column.name: (column, distance(features["source"], features["target"]))}
+        moved = replace(
+            column, better="none", about=f"Taken to the sources: 0 where nothing is painted. {column.about}"
+        )
+        return {column.name: (moved, distance(features["source"], features["target"]))}
     untouched = replace(
         column, name=f"untouched_{column.name}", about=f"The same of the untouched sources. {column.about}"
     )

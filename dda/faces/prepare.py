@@ -80,9 +80,14 @@ def _prepare_or_refuse(
         return error
 
 
-def turned_away(face: Face) -> str:
-    """Why a face cannot be used that is turned too far; empty where it is not."""
-    return f"face turned away by more than {MAX_YAW:.0f} degrees" if abs(face.yaw) > MAX_YAW else ""
+def unfit(face: Face, image: np.ndarray) -> str:
+    """Why a face of a picture (H, W, 3) cannot be made up, being turned too far or cut off; empty where it can."""
+    if abs(face.yaw) > MAX_YAW:
+        return f"face turned away by more than {MAX_YAW:.0f} degrees"
+    height, width = image.shape[:2]
+    if ((face.key_points < 0) | (face.key_points > (width, height))).any():
+        return "face cut off: an eye, the nose or a corner of the mouth lies beyond the picture's edge"
+    return ""
 
 
 def _square(image: np.ndarray) -> np.ndarray:
@@ -98,7 +103,7 @@ def _square(image: np.ndarray) -> np.ndarray:
 
 
 def _prepare_face(image: np.ndarray, parser: FaceParser, face: Face, index: int, aligned: bool) -> PreparedFace:
-    if reason := turned_away(face):
+    if reason := unfit(face, image):
         raise SourceError("rejected", "detect", reason)
     if aligned:
         source = image

@@ -34,7 +34,7 @@ class DetailKept:
 def fine(image: torch.Tensor) -> torch.Tensor:
     """Luma without its low frequencies, (N, 1, H, W)."""
     light = luma(image)
-    sigma = FINEST * light.shape[-1] / 512
+    sigma = FINEST * min(light.shape[-2:]) / 512
     size = 2 * round(3 * sigma) + 1
     return light - gaussian_blur(light, [size, size], [sigma, sigma])
 

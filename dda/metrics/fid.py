@@ -12,7 +12,7 @@ COLUMN = Column(
     low=0,
     high=float("inf"),
     better="lower",
-    about="Frechet distance of the targets, as a set, to the true ones (to the sources, where there is no oracle); it "
+    about="Frechet distance of the targets, as a set, to the true ones where there is an oracle; it "
     "is far too high for fewer than some thousand pairs, and sees no single pair.",
     weights=WEIGHTS,
 )

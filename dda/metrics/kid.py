@@ -16,7 +16,7 @@ COLUMN = Column(
     low=-1,
     high=float("inf"),
     better="lower",
-    about="Kernel distance of the targets, as a set, to the true ones (to the sources, where there is no oracle); "
+    about="Kernel distance of the targets, as a set, to the true ones where there is an oracle; "
     "unbiased for small sets too, but noisy, and it sees no single pair.",
     weights=WEIGHTS,
 )

@@ -1,5 +1,6 @@
 """Skin tone as a continuous axis, and whether a metric depends on it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,9 @@ from dda.metrics.metric import Column, PairBatch, weighted_mean
 
 GREY = 3.0
 """Chroma (CIELAB) up to which skin is that of a picture without colours, whose angle would be that of noise."""
+
+PEOPLE = 6
+"""How many it takes to speak of thirds: of fewer, one person less another would be the gap."""
 
 
 class SkinTone:
@@ -50,15 +54,15 @@ class ToneGap:
     spearman: float
 
 
-def tone_gap(values: np.ndarray, ita: np.ndarray) -> ToneGap:
+def tone_gap(values: np.ndarray, ita: np.ndarray, people: Sequence[str]) -> ToneGap:
     """How a metric (N,) goes with the skin tone (N,) of its pairs; pairs where either is NaN do not count.
 
-    Both numbers are NaN for fewer than three pairs or where no third is darker than another, and Spearman's where the
-    metric is constant.
+    ``people`` names whose face each pair shows. Both numbers are NaN for fewer than :data:`PEOPLE` or where no third is
+    darker than another, and Spearman's where the metric is constant.
     """
     known = np.isfinite(values) & np.isfinite(ita)
     values, ita = values[known], ita[known]
-    if len(values) < 3:
+    if len(set(np.asarray(people, object)[known])) < PEOPLE:
         return ToneGap(np.nan, np.nan)
     dark, light = np.quantile(ita, [1 / 3, 2 / 3])
     if not dark < light:

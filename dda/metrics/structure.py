@@ -38,6 +38,6 @@ def edges(light: torch.Tensor) -> torch.Tensor:
 
 
 def _smooth(image: torch.Tensor) -> torch.Tensor:
-    sigma = image.shape[-1] / 512  # above film grain and JPEG blocks
+    sigma = min(image.shape[-2:]) / 512  # above film grain and JPEG blocks
     size = 2 * round(3 * sigma) + 1
     return gaussian_blur(luma(image), [size, size], [sigma, sigma])

@@ -81,7 +81,7 @@ def _pictured_styles(model: Any) -> list[str]:
     if not model.style_images:
         raise UserError(
             f"model.style_images: must be given: {model.checkpoint} is conditioned on pictures; write "
-            "'model.style_images={Red lip makeup: PICTURE}', a picture of each style"
+            "'+model.style_images={Red lip makeup: PICTURE}', a picture of each style"
         )
     return list(model.style_images)
 

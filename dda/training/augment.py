@@ -26,7 +26,8 @@ MORPH_GRID = 40
 """The flow of a morph is computed on a grid of so many points a side."""
 
 COLLAGES = 0.5
-"""Share of the pairs that are laid together with another; the rest shows what of a look depends on the whole face."""
+"""Share of the pairs that are laid together with another, if the batch has one of their style; the rest shows what of a
+look depends on the whole face."""
 
 PATCHES = 4
 """A collage is laid out on a grid of so many random numbers a side."""

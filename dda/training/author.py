@@ -6,6 +6,7 @@ and writes ``OUT_DIR/<style>/{source,target}/<portrait>.png``, the form that tra
 
 import argparse
 import hashlib
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from rich.progress import track
 
 from dda.faces.dataset import SUFFIXES
 from dda.faces.mesh import FaceDetector, MeshFace
-from dda.faces.prepare import turned_away
+from dda.faces.prepare import unfit
 from dda.faces.regions import mesh_regions
 from dda.images import ImageError, read_image
 from dda.mistakes import UserError, told_in_one_line
@@ -50,13 +51,13 @@ def aligned_face(image: np.ndarray, detector: FaceDetector) -> tuple[np.ndarray,
     """The FFHQ crop (512, 512, 3) of a picture's largest face, and that face in it.
 
     Raises:
-        Rejected: there is no face, or it is turned too far.
+        Rejected: there is no face, or it is turned too far or cut off.
     """
     faces = detector(image)
     if not faces:
         raise Rejected("no face found")
     face = faces[0]
-    if reason := turned_away(face):
+    if reason := unfit(face, image):
         raise Rejected(reason)
     return face.crop(image), face.in_crop
 
@@ -84,7 +85,8 @@ def author(portrait: Path, looks: list[Recipe], out: Path, detector: FaceDetecto
         raise Rejected(error.reason) from error
     regions = mesh_regions(image, face)
     for look in looks:
-        digest = hashlib.sha256(f"{portrait.stem}:{look.name}".encode()).digest()
+        key = unicodedata.normalize("NFC", f"{portrait.stem}:{look.name}").encode("utf-8", "surrogateescape")
+        digest = hashlib.sha256(key).digest()
         random = np.random.default_rng(list(digest))
         worn = random.random() < lipstick
         source = paint(image, regions, random_lipstick(random)) if worn else image
@@ -135,6 +137,8 @@ def _run(options: argparse.Namespace) -> None:
         raise UserError(f"--lipstick {options.lipstick:g}: expected a share from 0 to 1")
     looks = read_looks(options.recipe)
     portraits = find_portraits(options.portraits, set(options.exclude))
+    if options.out.exists() and any(options.out.iterdir()):
+        raise UserError(f"{options.out}: holds something already, which a training would read too; give a new folder")
     detector = FaceDetector()
     rejected: list[tuple[str, str]] = []
     for portrait in track(portraits, "Painting", console=CONSOLE):

@@ -19,7 +19,7 @@ from dda.faces.align import CANONICAL_POINTS, CROP_SIZE
 from dda.faces.parser import FaceParser, open_parser
 from dda.images import content_hash
 from dda.mistakes import UserError
-from dda.models.checkpoint import checkpoint_digest, load_compact
+from dda.models.checkpoint import checkpoint_digest, known_styles, load_compact
 from dda.models.compact import CompactResidualModel
 from dda.settings import claim
 from dda.styles import REGIONS
@@ -55,6 +55,8 @@ def main(cfg: DictConfig) -> None:
         raise UserError(
             f"parser={cfg.parser.name}: model=compact is trained on the landmarks of a mesh; use parser=mesh"
         )
+    if cfg.model.name == "compact" and cfg.train.init not in ("shipped", "scratch"):
+        known_styles(cfg.train.init, "train.init")  # is it a checkpoint? Before the pairs are read
     _trainer(cfg.model.name)(cfg, run, *_read(cfg))
 
 
@@ -129,7 +131,7 @@ def _first_model(init: str, styles: Sequence[str]) -> CompactResidualModel:
     """
     if init == "scratch":
         return CompactResidualModel(styles=tuple(styles))
-    trained = load_compact(None if init == "shipped" else init)
+    trained = load_compact(None if init == "shipped" else init, "train.init")
     crop = {"crop_size": CROP_SIZE, "crop_points": CANONICAL_POINTS}  # as seed pairs are cut
     model = CompactResidualModel(**{**trained.config, "styles": tuple(styles), **crop})
     weights = trained.state_dict()

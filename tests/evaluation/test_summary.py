@@ -124,4 +124,6 @@ def test_fid_is_taken_to_the_oracle_beside_the_untouched_source(suite: Suite) ->
     assert "fid" not in one.set_values and "with an oracle" in one.missing["fid"]
     for measurement in measurements:
         del measurement.features["oracle"]
-    assert summary(with_inception, measurements).set_values.keys() == {"fid", "kid"}
+    moved = summary(with_inception, measurements)
+    assert moved.set_values.keys() == {"fid", "kid"}
+    assert {column.better for column in moved.set_columns.values()} == {"none"}  # the nearest is who paints nothing

@@ -162,6 +162,17 @@ def test_a_profile_is_looked_for_again_in_its_crop(look: Prepare) -> None:
     only(look((PORTRAITS / "064.jpg").read_bytes()))  # turned nearly as far
 
 
+@pytest.mark.parametrize("part", [np.s_[:135], np.s_[:, 222:], np.s_[110:]], ids=["no mouth", "half a face", "no eyes"])
+def test_a_face_that_the_picture_cuts_off_is_rejected(
+    part: tuple[slice, ...], look: Prepare, astronaut: np.ndarray
+) -> None:
+    cut = np.ascontiguousarray(astronaut[part])
+    enlarged = np.asarray(Image.fromarray(cut).resize((4 * cut.shape[1], 4 * cut.shape[0])))
+    (refused,) = look(enlarged)
+    assert isinstance(refused, SourceError) and (refused.status, refused.stage) == ("rejected", "detect")
+    assert "cut off: " in refused.reason
+
+
 @pytest.mark.parametrize(
     ("limit", "value", "stage", "reason"),
     [("MAX_YAW", 0.1, "detect", "turned away"), ("MIN_VISIBLE", 0.99, "parse", "face hidden: 8")],

@@ -124,13 +124,14 @@ def test_consistency_of_one_person_is_not_known() -> None:
 def test_the_tone_gap_is_the_lightest_third_less_the_darkest() -> None:
     ita = np.array([60.0, -40, 20, 50, -60, 0, np.nan, 10])
     values = np.array([3.0, 1, 2, 3, 1, 2, 100, np.nan])
-    found = tone_gap(values, ita)
+    people = [str(number) for number in range(8)]
+    found = tone_gap(values, ita, people)
     assert found.gap == pytest.approx(2)
     assert found.spearman == pytest.approx(0.956, abs=1e-3)
-    flat = tone_gap(np.ones(8), ita)
+    flat = tone_gap(np.ones(8), ita, people)
     assert flat.gap == 0 and math.isnan(flat.spearman)
-    assert math.isnan(tone_gap(values[:2], ita[:2]).gap)
-    one_face = tone_gap(values, np.full(8, 20.0))
+    assert math.isnan(tone_gap(values, ita, ["light", "dark"] * 4).gap)  # one person less another
+    one_face = tone_gap(values, np.full(8, 20.0), people)
     assert math.isnan(one_face.gap) and math.isnan(one_face.spearman)
 
 

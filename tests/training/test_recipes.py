@@ -1,5 +1,6 @@
 """Recipes and the artist who paints them."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,6 +227,20 @@ def test_authoring_writes_pairs_and_names_what_it_rejected(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "coffee.png: no face found" in printed
     assert "broken.jpg: not a picture" in printed
+    with pytest.raises(SystemExit, match="out: holds something already, which a training would read too"):
+        author.main([str(portraits), str(out)])
+
+
+def test_authoring_takes_names_that_are_no_utf_8(tmp_path):
+    Image.fromarray(data.astronaut()).save(tmp_path / "face.png")
+    odd = tmp_path / "portraits" / os.fsdecode(b"\xff\xe9.png")
+    odd.parent.mkdir()
+    try:
+        (tmp_path / "face.png").rename(odd)
+    except OSError:  # a Mac's file system has none
+        pytest.skip("this file system takes no such names")
+    author.main([str(odd.parent), str(tmp_path / "out"), "--lipstick", "1"])
+    assert (tmp_path / "out" / "Natural makeup" / "source" / odd.name).is_file()
 
 
 def test_authoring_paints_recipes_of_ones_own(tmp_path):
