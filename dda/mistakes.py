@@ -54,7 +54,10 @@ def explain(error: BaseException) -> str | None:
         return f"{where}{error.strerror}; {CLOSED[error.errno]}"
     if isinstance(error, SafetensorError) and (found := re.search(r"\(os error (\d+)\)", str(error))):
         return explain(OSError(int(found[1]), os.strerror(int(found[1]))))
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("DefaultCPUAllocator" in str(error) or type(error).__name__ == "OutOfMemoryError")  # torch's, not imported
+    ):
         return "this machine has not the memory for it; give a smaller batch_size (of a training: train.batch_size)"
     # OmegaConf has no error of its own for a part of what is null.
     parts = ("Unexpected type for root: NoneType", "reference_type=Optional[Dict[")

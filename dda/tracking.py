@@ -302,7 +302,7 @@ def _start(cfg: DictConfig, run_dir: Path, job_type: str, run_name: str, config:
 
 def _run_id(file: Path) -> str:
     """The id kept in a file, or a new one, which is kept there."""
-    if not file.exists():
+    if not file.exists() or not file.read_text():  # empty where the disk was full
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(secrets.token_hex(4))
     return file.read_text()

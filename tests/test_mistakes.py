@@ -24,6 +24,7 @@ def test_a_machine_without_the_memory_is_told_what_to_do() -> None:
         torch.empty(2**60)
     line = explain(found.value)
     assert line is not None and "give a smaller batch_size" in line and "\n" not in line
+    assert explain(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")) == line
     assert explain(RuntimeError("shapes do not match")) is None
 
 

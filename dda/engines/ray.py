@@ -145,7 +145,7 @@ def _connect(address: str) -> None:
         if host:  # where nobody listens Ray would wait for ever
             socket.create_connection((host, int(port)), CONNECT).close()
         ray.init(address, include_dashboard=False, logging_level=logging.ERROR)
-    except (ConnectionError, TimeoutError, socket.gaierror) as error:
+    except OSError as error:  # refused, silent, unknown, unreachable
         raise UserError(
             f"engine.address={address}: no Ray cluster answers there ({first_line(error)}); "
             "start one with `ray start --head`, or write engine.address=local"

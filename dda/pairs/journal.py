@@ -67,7 +67,7 @@ class JournalContents:
         finished: whether the shard's run reached its end after its last row.
         num_pairs: the number of pairs that the finished run was asked for (None: all).
         pairs_per_second: of the latest start that made any and reached its end; None where none did.
-        size: bytes up to the end of the last whole line.
+        size: bytes up to the end of the last whole line that counts.
     """
 
     rows: dict[tuple[int, int], PairRow] = field(default_factory=dict)
@@ -103,6 +103,10 @@ def read_journal(file: Path) -> JournalContents:
         begun = f'{{"place": {place},'.encode()
         if torn.startswith(begun) or begun.startswith(torn):
             _forget(contents, place)
+            # Left in the file, they would look complete once the torn line is cut off.
+            whole = data[: contents.size].splitlines(keepends=True)
+            while whole and whole[-1].startswith(begun):
+                contents.size -= len(whole.pop())
     return contents
 
 

@@ -82,4 +82,4 @@ def remove_unfinished(run_dir: Path, tag: str) -> None:
     for side in ("source", "target"):
         for pattern in (f".*.{tag}.tmp", f".*.{tag}-*.tmp"):
             for stale in (run_dir / DATA_FOLDER / side).glob(pattern):
-                stale.unlink()
+                stale.unlink(missing_ok=True)  # a writer of the tag may still be at work

@@ -98,6 +98,8 @@ def test_with_a_torn_last_line_go_the_other_faces_of_its_place(tmp_path: Path, k
         journal.append([replace(ROW, place=1), replace(ROW, place=1, face=1), replace(ROW, place=1, face=2)])
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join(lines[:3]) + lines[3][:kept])
+    with Journal(tmp_path, 0, 1):
+        pass  # killed before the place was made again
     with Journal(tmp_path, 0, 1) as journal:
         assert journal.rows == [ROW]
         again = [replace(ROW, place=1), replace(ROW, place=1, face=1)]
