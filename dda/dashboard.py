@@ -68,13 +68,12 @@ def save(entity: str, project: str) -> str:
     import wandb
 
     try:
-        if not wandb.login(prompt=False, verify=False):
-            raise UserError("W&B has no account here, and a dashboard is kept there: log in with `wandb login`")
-        return str(view.save().url)
-    except UserError:
-        raise
+        address = str(view.save().url) if wandb.login(prompt=False, verify=False) else None
     except Exception as error:  # its package raises whatever its transport does
         raise UserError(f"{entity}/{project}: W&B did not take the dashboard ({first_line(error)})") from error
+    if address is None:
+        raise UserError("W&B has no account here, and a dashboard is kept there: log in with `wandb login`")
+    return address
 
 
 def main() -> None:

@@ -34,9 +34,14 @@ class DetailKept:
 def fine(image: torch.Tensor) -> torch.Tensor:
     """Luma without its low frequencies, (N, 1, H, W)."""
     light = luma(image)
-    sigma = FINEST * min(light.shape[-2:]) / 512
-    size = 2 * round(3 * sigma) + 1
-    return light - gaussian_blur(light, [size, size], [sigma, sigma])
+    return light - blurred(light, FINEST)
+
+
+def blurred(light: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Luma (N, 1, H, W) under a Gaussian of ``sigma`` pixels on a shorter side of 512."""
+    scaled = sigma * min(light.shape[-2:]) / 512
+    size = 2 * round(3 * scaled) + 1
+    return gaussian_blur(light, [size, size], [scaled, scaled])
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -1,11 +1,13 @@
 """Structure: whether source and target are the same picture of the same face."""
 
 import torch
-from torchvision.transforms.functional import gaussian_blur
 
 from dda.metrics.color import luma
-from dda.metrics.detail import correlation
+from dda.metrics.detail import blurred, correlation
 from dda.metrics.metric import Column
+
+GRAIN = 1.0
+"""Sigma in pixels, on a side of 512, of the blur that takes out film grain and JPEG blocks."""
 
 _SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
@@ -26,7 +28,7 @@ class Structure:
     def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """(N,) in [-1, 1], of pictures (N, 3, H, W) in [0, 1]."""
         everywhere = a.new_ones(len(a), 1, *a.shape[-2:])
-        return correlation(edges(_smooth(a)), edges(_smooth(b)), everywhere)
+        return correlation(edges(blurred(luma(a), GRAIN)), edges(blurred(luma(b), GRAIN)), everywhere)
 
 
 def edges(light: torch.Tensor) -> torch.Tensor:
@@ -35,9 +37,3 @@ def edges(light: torch.Tensor) -> torch.Tensor:
     padded = torch.nn.functional.pad(light, (1, 1, 1, 1), mode="replicate")
     across, down = torch.nn.functional.conv2d(padded, torch.stack([kernel, kernel.T])[:, None]).unbind(1)
     return torch.hypot(across, down)[:, None]
-
-
-def _smooth(image: torch.Tensor) -> torch.Tensor:
-    sigma = min(image.shape[-2:]) / 512  # above film grain and JPEG blocks
-    size = 2 * round(3 * sigma) + 1
-    return gaussian_blur(luma(image), [size, size], [sigma, sigma])

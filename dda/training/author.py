@@ -84,16 +84,17 @@ def author(portrait: Path, looks: list[Recipe], out: Path, detector: FaceDetecto
     except ImageError as error:
         raise Rejected(error.reason) from error
     regions = mesh_regions(image, face)
+    bare = encode_png(image)
     for look in looks:
         key = unicodedata.normalize("NFC", f"{portrait.stem}:{look.name}").encode("utf-8", "surrogateescape")
         digest = hashlib.sha256(key).digest()
         random = np.random.default_rng(list(digest))
         worn = random.random() < lipstick
-        source = paint(image, regions, random_lipstick(random)) if worn else image
-        for side, picture in (("source", source), ("target", paint(image, regions, look))):
+        source = encode_png(paint(image, regions, random_lipstick(random))) if worn else bare
+        for side, data in (("source", source), ("target", encode_png(paint(image, regions, look)))):
             folder = out / look.name / side
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / f"{portrait.stem}.png", encode_png(picture))
+            write_atomically(folder / f"{portrait.stem}.png", data)
 
 
 def read_looks(files: list[Path]) -> list[Recipe]:

@@ -56,7 +56,7 @@ class Canvas:
         return result
 
     def adapted(self, pigment: Pigment, share: float, light: float = 0.4) -> np.ndarray:
-        """A pigment (3,) on this face: deeper for deeper skin by the power ``share``, in its ``light`` so far."""
+        """A pigment (3,) on this face: deeper for deeper skin by the power ``share``, with ``light`` of its cast."""
         colour = pigment.lab
         depth = self.skin[0] / MEDIUM_SKIN
         colour *= depth ** np.array([share, share / 2, share / 2], np.float32)
