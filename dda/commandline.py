@@ -61,7 +61,7 @@ def launch(main: Callable[[], None]) -> None:
         _tell("; ".join(("stopped by ctrl-C", *stop.args)))
         raise SystemExit(130) from None
     except Exception as error:
-        SweepSummary.close()
+        _summarize_sweep()
         line = explain(error)
         if line is None:
             raise
@@ -95,6 +95,14 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     return checked
 
 
+def _summarize_sweep() -> None:
+    """Summarise a sweep that a failed job has ended; what stands against it must not hide why the job failed."""
+    try:
+        SweepSummary.close()
+    except OSError as error:
+        _tell(f"the sweep could not be summarised: {explain(error) or error}")
+
+
 def _tell(line: str) -> None:
     print(f"dda: {line}", file=sys.stderr)
 
@@ -118,7 +126,8 @@ def _failed(error: Exception) -> UserError:
         traceback.print_exception(error)
         reason = f"{type(error).__name__}: {first_line(error)}"
     _tell(f"job {folder.name}: {reason}")
-    (start / FAILURE).write_text(reason, encoding="utf-8")
+    with suppress(OSError):  # on a full disk the record stays empty, which says as much
+        (start / FAILURE).write_text(reason, encoding="utf-8")
     return UserError(f"job {folder.name} failed: {reason}")
 
 

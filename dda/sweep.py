@@ -265,7 +265,8 @@ def _failures(folder: Path) -> list[str]:
     """Why the latest start of each of the job's shards failed, where it did."""
     latest = {start.name.rpartition("_")[2]: start for start in _starts(folder)}
     files = [start / FAILURE for start in latest.values()]
-    return [file.read_text(encoding="utf-8") for file in files if file.exists()]
+    # A disk that was full has kept no word of it.
+    return [file.read_text(encoding="utf-8") or "failed" for file in files if file.exists()]
 
 
 def _mean(values: Iterable[float]) -> float | None:

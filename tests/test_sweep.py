@@ -1,6 +1,8 @@
 """Sweeps as a user starts them, and the comparison that they end with."""
 
 import csv
+import errno
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -125,6 +127,23 @@ def test_a_sweep_of_failures_leaves_no_summary(run_here: RunHere, tmp_path: Path
     assert not list(tmp_path.rglob("sweep_summary.*"))
     problems = [job.problem for job in read_jobs(tmp_path / "amplify" / "r")]
     assert problems == [f"batch_size={size}: must be between 1 and 1024" for size in (0, -1)]
+
+
+def test_a_disk_without_room_for_the_summary_does_not_hide_why_a_job_failed(
+    run_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write_text(file: Path, *_: object, **__: object) -> None:
+        file.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+
+    reason = "batch_size=0: must be between 1 and 1024"
+    with monkeypatch.context() as full, pytest.raises(SystemExit, match=f"^dda: job 0_all failed: {reason}$"):
+        full.setattr(Path, "write_text", write_text)
+        full.setattr(sweep, "summarize", write_text)
+        run_here("run_amplify.py", "-m", "batch_size=0,-1", f"paths.outputs={tmp_path}", "run_name=r")
+    assert "the sweep could not be summarised: " in capsys.readouterr().err
+    folder = tmp_path / "amplify" / "r"
+    assert [job.problem for job in read_jobs(folder)] == ["failed", "failed"]
 
 
 def test_a_sweep_of_dry_runs_leaves_nothing(run_here: RunHere, tmp_path: Path) -> None:

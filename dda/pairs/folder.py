@@ -235,9 +235,12 @@ def _with_truth(pair: PairFiles, truths: Mapping[str, list[Path]]) -> PairFiles:
 def _csv_records(file: Path) -> dict[str, dict[str, Any]]:
     try:
         table = pyarrow.csv.read_csv(file, convert_options=pyarrow.csv.ConvertOptions(column_types=_TEXTS))
+        columns = Counter(table.column_names)
+    except UnicodeDecodeError as error:  # of a header alone
+        raise UserError(f"{file}: is not in UTF-8; save it so") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{file}: cannot be read as a table: {str(error).splitlines()[0]}") from error
-    if twice := [name for name, count in Counter(table.column_names).items() if count > 1]:
+    if twice := [name for name, count in columns.items() if count > 1]:
         raise UserError(f"{file}: has the column {twice[0]} more than once; keep one")
     if "source_file_name" not in table.column_names:
         raise UserError(

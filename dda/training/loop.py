@@ -53,10 +53,10 @@ def run_updates(
             if state.update % train.log_every == 0:
                 rate = float(state.schedule.get_last_lr()[0])
                 tracker.log({"loss": loss, "learning_rate": rate}, step=state.update)
+            if state.update % train.checkpoint_every == 0 or state.update == train.updates:
+                save()  # before a look, which may want more memory than there is
             if state.update % train.grid_every == 0:
                 look()
-            if state.update % train.checkpoint_every == 0 or state.update == train.updates:
-                save()
 
 
 def tell_start(console: Console, pairs: int, styles: int, update: int, start: str) -> None:

@@ -56,28 +56,36 @@ class SeedPair:
 
 
 def find_styles(root: Path, key: str = "data.root") -> dict[str, Path]:
-    """Folders of pairs by style name: ``root/<style>/{source,target}``, or ``root`` itself as the only style.
+    """Folders of pairs by style name, sorted: ``root/<style>/{source,target}``, or ``root`` itself as the only style.
 
-    ``key`` is the setting that named the folder.
+    Names are composed (NFC), as stems are. ``key`` is the setting that named the folder.
 
     Raises:
-        UserError: the folder is missing or holds no pairs.
+        UserError: the folder is missing or holds no pairs, or a style has a name that is no UTF-8 or another's too.
     """
     if not root.is_dir():
         raise UserError(f"{key}={root} is not a folder; give the folder that holds your pairs")
     if (root / "source").is_dir() and (root / "target").is_dir():
-        return {root.resolve().name: root}
-    styles = {
-        folder.name: folder
-        for folder in sorted(root.iterdir())
-        if (folder / "source").is_dir() and (folder / "target").is_dir()
-    }
+        return {_style_name(root.resolve()): root}
+    styles: dict[str, Path] = {}
+    for folder in (child for child in root.iterdir() if (child / "source").is_dir() and (child / "target").is_dir()):
+        if styles.setdefault(_style_name(folder), folder) != folder:
+            raise UserError(f"{folder}: another style has this name too, in other letters; rename one")
     if not styles:
         raise UserError(
             f"{key}={root} holds no pairs; expected {root}/<style>/source/* and target/* of the same names, or "
             f"{root}/source/* and target/* of one style"
         )
-    return styles
+    return dict(sorted(styles.items()))
+
+
+def _style_name(folder: Path) -> str:
+    name = unicodedata.normalize("NFC", folder.name)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{folder.parent}: the name of {name!a} is no UTF-8; rename the folder") from error
+    return name
 
 
 def pair_files(folder: Path) -> list[tuple[Path, Path]]:

@@ -121,6 +121,14 @@ def test_a_metadata_file_of_another_kind_is_refused(save: Save, table: str) -> N
         find_pairs(root)
 
 
+@pytest.mark.parametrize("table", ["source_file_name,스타일\na.png,Red\n", "source_file_name,style\na.png,은은한\n"])
+def test_a_metadata_file_in_another_encoding_is_refused(save: Save, table: str) -> None:
+    root = save("source/a.png", "target/a.png")
+    (root / "metadata.csv").write_bytes(table.encode("cp949"))
+    with pytest.raises(UserError, match=r"metadata\.csv: .*UTF-?8"):
+        find_pairs(root)
+
+
 @pytest.mark.parametrize("name", ["", "source", "source/"])
 def test_a_row_without_a_file_name_is_refused(save: Save, name: str) -> None:
     root = save("source/a.png", "target/a.png")

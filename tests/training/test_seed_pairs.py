@@ -1,3 +1,4 @@
+import os
 import shutil
 import unicodedata
 from pathlib import Path
@@ -47,6 +48,25 @@ def test_a_folder_of_two_sides_is_one_style_of_its_name(copied: Path, monkeypatc
     assert find_styles(copied) == {"Tinted lips": copied}
     monkeypatch.chdir(copied)
     assert list(find_styles(Path())) == ["Tinted lips"]
+
+
+def test_a_style_named_on_a_mac_has_the_name_that_others_write(tmp_path: Path) -> None:
+    for name in ("Zart", unicodedata.normalize("NFD", "은은한")):
+        for side in ("source", "target"):
+            (tmp_path / name / side).mkdir(parents=True)
+    assert list(find_styles(tmp_path)) == ["Zart", "은은한"]
+    for side in ("source", "target"):
+        (tmp_path / "은은한" / side).mkdir(parents=True)
+    with pytest.raises(UserError, match="another style has this name too"):
+        find_styles(tmp_path)
+
+
+def test_a_style_whose_name_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    for side in ("source", "target"):
+        (tmp_path / os.fsdecode("은은한".encode("cp949")) / side).mkdir(parents=True)
+    with pytest.raises(UserError, match="is no UTF-8; rename the folder") as caught:
+        find_styles(tmp_path)
+    assert str(caught.value).isascii()
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from dda.models.checkpoint import WEIGHTS, load_compact
 from dda.pairs.manifest import read_rows
 from dda.training.seed_pairs import AlignedPair, load_pairs
 from dda.training.train import _first_model, _held_out, _in_bf16
+from dda.training.watch import Watch
 
 Snapshot = Callable[[Path], dict[str, bytes | None]]
 RunHere = Callable[..., None]
@@ -214,6 +215,19 @@ def test_a_training_that_diverges_says_so_and_leaves_no_checkpoint(
         run_here("run_train.py", *task, *rate)
     refused(caught)
     assert not (tmp_path / "train" / "run" / "checkpoint").exists()
+
+
+def test_a_look_that_wants_too_much_memory_costs_no_updates(
+    task: list[str], tmp_path: Path, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Watch, "look", look)
+    with pytest.raises(SystemExit, match="has not the memory") as caught:
+        run_here("run_train.py", *task, "train.grid_every=3", f"paths.outputs={tmp_path}", "run_name=run")
+    refused(caught)
+    assert torch.load(tmp_path / "train" / "run" / "state.pt", weights_only=True)["update"] == 3
 
 
 # --- Held-out pairs -------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def digest(path: str | Path) -> str:
     """SHA-256 of the files of a checkpoint that make its pixels: weights and what scales or conditions them.
 
     Raises:
-        UserError: it is of no known format.
+        UserError: it is of no known format, or has no weights.
     """
     return digest_files(_pixel_files(Path(path)))
 
@@ -75,5 +75,7 @@ def _only_file(path: Path) -> CheckpointFile:
 def _pixel_files(path: Path) -> list[Path]:
     """The files that make pixels: the weights, and those beside them that scale or condition them."""
     weights = path / WEIGHTS if (path / CONFIG).is_file() else _only_file(path).path
+    if not weights.is_file():
+        raise CheckpointFile(path, weights).refusal("is not there")
     beside = [weights.parent / PEFT_CONFIG, *((path / name) for name in (CONFIG, PROJECTION))]
     return [weights, *(file for file in beside if file.is_file())]

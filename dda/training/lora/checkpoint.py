@@ -77,24 +77,29 @@ def save_seed_format(file: Path, checkpoint: Path, pretrained: str) -> None:
 
     Raises:
         UserError: the base model is not there any more.
+        OSError: the file cannot be written; nothing of it is left then.
     """
     unet = load_stable_diffusion(pretrained).unet
     applied = apply_checkpoint(checkpoint, unet)
     weights = unet.state_dict()
     scalars = {f"{region}_weight": applied.region_weights[REGIONS.index(region)] for region in ("eyes", "lips", "skin")}
     waiting = file.with_suffix(".tmp")
-    torch.save(
-        {
-            "rdm_state_dict": {
-                "alpha": torch.tensor(applied.alpha),
-                **{f"unet.{name}": weight for name, weight in weights.items()},
-            },
-            "fgmm_state_dict": scalars,
-            "unet_state_dict": weights,
+    content = {
+        "rdm_state_dict": {
+            "alpha": torch.tensor(applied.alpha),
+            **{f"unet.{name}": weight for name, weight in weights.items()},
         },
-        waiting,
-    )
-    waiting.replace(file)
+        "fgmm_state_dict": scalars,
+        "unet_state_dict": weights,
+    }
+    try:
+        with waiting.open("wb") as stream:
+            torch.save(content, stream)
+        waiting.replace(file)
+    except (OSError, RuntimeError) as error:
+        waiting.unlink(missing_ok=True)
+        full = error.__context__  # torch ends in words of its own
+        raise (full if isinstance(full, OSError) else error) from None
 
 
 def _kind(made: Made) -> Kind:

@@ -1,7 +1,7 @@
 """LoRA training of Stable Diffusion: `run_train.py model=sd15`, on one device or (`accelerate launch`) on several."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from dda.images import content_hash
 from dda.mistakes import UserError
 from dda.models.precision import dtype_name, pick_dtype
 from dda.models.pretrained import base_identity
+from dda.models.schedulers import Sampler
 from dda.models.stable_diffusion import Sampling
 from dda.models.text_conditions import BARE_PROMPT, PROMPT
 from dda.settings import claim
@@ -104,9 +105,17 @@ def _accelerator(cfg: DictConfig) -> Accelerator:
 def _load(cfg: DictConfig, styles: Sequence[str], device: torch.device) -> Base:
     dtype = pick_dtype(cfg.train.precision, device)
     base = load_base(cfg.model.pretrained, *_prompts(cfg.model), styles, cfg.train.rank, device, dtype)
+    _check_sampling(_sampling(cfg.model), base.model.scheduler)
     if cfg.train.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
     return base
+
+
+def _check_sampling(sampling: Sampling, scheduler: Mapping[str, Any]) -> None:
+    """Refuse before the first update what the first look at the pictures would refuse."""
+    sampler = Sampler(sampling.scheduler, scheduler, sampling.steps, sampling.strength, torch.device("cpu"))
+    if sampling.start == "inversion":
+        sampler.inversion()
 
 
 def _prompts(model: DictConfig) -> tuple[str, str]:

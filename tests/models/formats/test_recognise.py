@@ -138,3 +138,9 @@ def test_the_digest_is_that_of_the_files_that_make_pixels(lora: State, tmp_path:
 def test_the_digest_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing there"):
         digest(tmp_path / "none")
+
+
+def test_the_digest_of_a_folder_without_weights(tmp_path: Path) -> None:
+    (tmp_path / "dda.json").write_text("{}")
+    with pytest.raises(UserError, match=r"pytorch_lora_weights\.safetensors is not there"):
+        digest(tmp_path)

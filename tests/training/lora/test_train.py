@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from safetensors.torch import load_file
 from dda.mistakes import UserError
 from dda.models.formats.recognise import apply_checkpoint
 from dda.training.lora.base import load_base
+from dda.training.lora.checkpoint import save_seed_format
 from dda.training.state import TrainingState
 from tests.conftest import ROOT
 
@@ -244,6 +246,35 @@ def test_float16_needs_a_gpu(train: Train, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train\.precision=fp16: needs a GPU"):
         train(tmp_path, "train.precision=fp16")
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["model.scheduler=PNDMScheduler"],
+        ["model.start=inversion", "model.scheduler=EulerDiscreteScheduler"],
+        ["model.strength=0.0005"],
+    ],
+)
+def test_a_sampler_that_cannot_be_is_refused_before_the_first_update(
+    settings: list[str], train: Train, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=settings[0].partition("=")[0]):
+        train(tmp_path, *settings)
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_disk_without_room_for_the_seed_format_keeps_no_half_of_it(
+    trained: Path, trained_sd: Path, tmp_path: Path
+) -> None:
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, unlimited[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_seed_format(tmp_path / "checkpoint.pth", trained / "checkpoint", str(trained_sd))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_that_predicts_neither_noise_nor_velocity_is_refused(
