@@ -18,7 +18,9 @@ from dda.pairs.writer import write_atomically
 from dda.terminal import CONSOLE, say
 
 # What is printed, of the measures that were taken; the file has them all.
-_SHOWN = ("strength", "leakage", "background_error", "detail_kept", "ssim", "oracle_psnr_face")
+_SHOWN = (
+    "strength", "leakage", "background_error", "detail_kept", "oracle_psnr_face", "untouched_oracle_psnr_face",
+)  # fmt: skip
 _LEVELS = {"bad": "bold red", "warn": "yellow"}
 
 
@@ -74,7 +76,16 @@ def _column(values: Sequence[float | None]) -> list[str]:
 
 
 def _means(result: Mapping[str, Any]) -> dict[str, float | None]:
-    """Means over the pairs, and numbers of the set; None where a measure does not apply."""
-    pairs = {name: statistic["mean"] for name, statistic in result["overall"].items()}
-    oracle = {f"oracle_{name}": statistic["mean"] for name, statistic in result["against_oracle"].items()}
-    return pairs | oracle | result["set_values"]
+    """Means over the pairs, those of the untouched sources, and numbers of the set; None where one does not apply."""
+    parts = {
+        "": "overall",
+        "untouched_": "baseline",
+        "oracle_": "against_oracle",
+        "untouched_oracle_": "untouched_against_oracle",
+    }
+    means = {
+        f"{prefix}{name}": statistic["mean"]
+        for prefix, part in parts.items()
+        for name, statistic in result[part].items()
+    }
+    return means | result["set_values"]

@@ -190,16 +190,21 @@ def _skin_tones(result: Result) -> list[dict[str, str]]:
 def _by_style(result: Result) -> dict[str, Any]:
     counts = Counter(pair.style for pair in result.measured)
     tables = list(result.by_style.values())
-    rows = [_style_row(column, [table.get(name) for table in tables]) for name, column in result.columns.items()]
+    rows = [
+        _style_row(column, [table.get(name) for table in tables], result.baseline.get(name))
+        for name, column in result.columns.items()
+    ]
     for name, column in result.oracle_columns.items():
-        row = _style_row(column, [result.oracle_by_style.get(style, {}).get(name) for style in result.by_style])
+        of_styles = [result.oracle_by_style.get(style, {}).get(name) for style in result.by_style]
+        row = _style_row(column, of_styles, result.untouched_against_oracle.get(name))
         rows.append(row | {"label": label(f"oracle_{name}")})
     return {"styles": [{"name": style, "count": counts[style]} for style in result.by_style], "rows": rows}
 
 
-def _style_row(column: Column, statistics: Sequence[Statistic | None]) -> dict[str, Any]:
-    decimals = digits((statistic.mean for statistic in statistics if statistic), column.unit)
-    return _describe(column) | {"cells": [_estimate(statistic, decimals) for statistic in statistics]}
+def _style_row(column: Column, of_styles: Sequence[Statistic | None], untouched: Statistic | None) -> dict[str, Any]:
+    decimals = digits((statistic.mean for statistic in (*of_styles, untouched) if statistic), column.unit)
+    cells = [_estimate(statistic, decimals) for statistic in of_styles]
+    return _describe(column) | {"cells": cells, "untouched": _estimate(untouched, decimals)}
 
 
 def _plot(name: str, picture: np.ndarray) -> dict[str, Any]:

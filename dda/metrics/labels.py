@@ -8,6 +8,7 @@ from dda.styles import REGIONS
 _NAMES = {"ms_ssim": "MS-SSIM", "st_lpips": "ST-LPIPS", "skin_tone": "Skin tone (ITA)"}
 _ACRONYMS = ("ssim", "psnr", "lpips", "fid", "kid")
 _AFFIXES = {
+    "untouched_": "Untouched {}",
     "oracle_": "{} to oracle",
     "tone_gap_": "{}, gap over skin tones",
     "tone_rank_": "{}, rank correlation with skin tone",

@@ -39,7 +39,8 @@ def test_every_number_is_in_the_file_and_the_main_ones_are_printed(
     bad = Verdict("bad", "There is no makeup in these pairs.")
     folders = [
         write_evaluation(
-            tmp_path / "one", overall={"ssim": mean(0.5), "strength": mean(3)}, against_oracle={"psnr_face": mean(36)}
+            tmp_path / "one", overall={"ssim": mean(0.5), "strength": mean(3)}, baseline={"ssim": mean(1)},
+            against_oracle={"psnr_face": mean(36)}, untouched_against_oracle={"psnr_face": mean(28.47)},
         ),
         write_evaluation(
             tmp_path / "two", overall={"ssim": mean(math.nan)}, set_values={"fid": 10.25},
@@ -50,25 +51,28 @@ def test_every_number_is_in_the_file_and_the_main_ones_are_printed(
     one, two = read_csv(tmp_path / "sweep_summary.csv")
     assert one == {
         "evaluation": "one", "pairs_root": "root", "ok": "0", "rejected": "0",
-        "ssim": "0.5", "strength": "3", "oracle_psnr_face": "36", "fid": "",
+        "ssim": "0.5", "untouched_ssim": "1", "strength": "3", "oracle_psnr_face": "36",
+        "untouched_oracle_psnr_face": "28.47", "fid": "",
     }  # fmt: skip
     assert (two["ssim"], two["strength"], two["fid"]) == ("", "", "10.25")
     printed = capsys.readouterr().out
-    assert "0.500" in printed and "10.25" not in printed
+    assert "36.00" in printed and "28.47" in printed and "10.25" not in printed
     assert "two: There is no makeup in these pairs." in printed and "Fine." not in printed
 
 
 def test_words_of_the_table_stay_whole_on_a_narrow_terminal() -> None:
-    overall = {name: {"mean": 0.5} for name in ("strength", "leakage", "background_error", "detail_kept", "ssim")}
+    overall = {name: {"mean": 0.5} for name in ("strength", "leakage", "background_error", "detail_kept")}
     result = {
         "pairs": {"ok": 50},
         "overall": overall,
+        "baseline": {},
         "against_oracle": {"psnr_face": {"mean": 33.7}},
+        "untouched_against_oracle": {"psnr_face": {"mean": 28.47}},
         "set_values": {},
     }
     printed = StringIO()
     Console(width=80, file=printed).print(summary_table({"five_0_natural": result, "five_1_" + "long" * 9: result}))
-    for word in ("evaluation", "Strength", "Leakage", "Background", "Detail", "SSIM", "oracle", "33.70"):
+    for word in ("evaluation", "Strength", "Leakage", "Background", "Detail", "Untouched", "oracle", "33.70", "28.47"):
         assert word in printed.getvalue()
 
 

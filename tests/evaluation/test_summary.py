@@ -37,14 +37,14 @@ def summary(suite: Suite, measurements: Sequence[Measurement], oracle: str | Non
 
 
 def test_statistics_are_over_the_measured_pairs_a_number_applies_to(suite: Suite) -> None:
-    values = [10.0, 20.0, 60.0, math.nan]
+    values = [10.0, 20.0, 60.0, 25.0, 35.0, math.nan]
     rejected = Measurement(PairResult("lost", "rejected", "no target of this name"))
     result = summary(suite, [*(make(i, psnr=value) for i, value in enumerate(values)), rejected])
     found = result.overall["psnr"]
-    assert (found.mean, found.count) == (30, 3) and found.sd == pytest.approx(np.std(values[:3], ddof=1))
+    assert (found.mean, found.count) == (30, 5) and found.sd == pytest.approx(np.std(values[:5], ddof=1))
     assert found.low < 30 < found.high
-    assert result.baseline["psnr"].mean == 30 and result.overall["leakage"].count == 4
-    assert len(result.pairs) == 5 and result.by_style == {}
+    assert result.baseline["psnr"].mean == 30 and result.overall["leakage"].count == 6
+    assert len(result.pairs) == 7 and result.by_style == {}
 
 
 def test_each_style_has_its_own_statistics(suite: Suite) -> None:

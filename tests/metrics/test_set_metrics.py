@@ -9,7 +9,7 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from dda.metrics.bootstrap import CHUNK, RESAMPLES, bootstrap
+from dda.metrics.bootstrap import CHUNK, RESAMPLES, bootstrap, tail_share
 from dda.metrics.consistency import consistency
 from dda.metrics.separability import separability
 from dda.metrics.skin_tone import tone_gap
@@ -135,13 +135,15 @@ def test_the_tone_gap_is_the_lightest_third_less_the_darkest() -> None:
     assert math.isnan(one_face.gap) and math.isnan(one_face.spearman)
 
 
-def test_the_bootstrap_covers_the_mean_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("people", [8, 40])
+def test_the_bootstrap_covers_the_mean_as_often_as_it_says(people: int) -> None:
+    """Percentiles as they are cover it in 88 % of the trials with eight people; with five these do in 91 %."""
     random = np.random.default_rng(0)
     covered = 0
     for trial in range(200):
-        found = bootstrap(random.normal(5, 2, 40), [str(i) for i in range(40)], seed=trial)
+        found = bootstrap(random.normal(5, 2, people), [str(i) for i in range(people)], seed=trial)
         covered += found.low <= 5 <= found.high
-    assert 0.88 <= covered / 200 <= 0.99
+    assert 0.9 <= covered / 200 <= 0.99
 
 
 def test_the_bootstrap_draws_people_and_not_pairs() -> None:
@@ -154,9 +156,11 @@ def test_the_bootstrap_draws_people_and_not_pairs() -> None:
 
 
 def test_the_bootstrap_of_few_values() -> None:
-    assert bootstrap(np.array([1.0, np.nan, 3.0]), ["a", "b", "c"], seed=3) == bootstrap(
-        np.array([1.0, 3.0]), ["a", "c"], seed=3
-    )
+    values, people = np.array([1.0, np.nan, 3.0, 2.0, 5.0, 4.0]), list("abcdef")
+    known = np.isfinite(values)
+    all_values = bootstrap(values, people, seed=3)
+    assert all_values == bootstrap(values[known], [*np.array(people)[known]], seed=3) and all_values.low < 3
+    assert math.isnan(bootstrap(values[:5], people[:5]).low)  # four people
     found = bootstrap(np.array([1.0, np.nan, 3.0]), ["a", "b", "c"])
     assert (found.mean, found.sd, found.count) == (2, pytest.approx(math.sqrt(2)), 2)
     assert bootstrap(np.array([np.nan]), ["a"]).count == 0
@@ -173,7 +177,7 @@ def test_the_bootstrap_in_chunks_is_the_one_drawn_at_once() -> None:
     drawn = np.random.default_rng(7).integers(2500, size=(RESAMPLES, 2500))
     means = np.bincount(people, values)[drawn].sum(1) / np.bincount(people)[drawn].sum(1)
     found = bootstrap(values, [f"{person:04d}" for person in people], seed=7)
-    assert (found.low, found.high) == tuple(np.quantile(means, [0.025, 0.975]))
+    assert (found.low, found.high) == tuple(np.quantile(means, [tail_share(2500), 1 - tail_share(2500)]))
 
 
 def test_the_bootstrap_of_many_people_stays_small() -> None:
