@@ -80,7 +80,7 @@ def _prepare_or_refuse(
         return error
 
 
-def unfit(face: Face, image: np.ndarray) -> str:
+def _unfit(face: Face, image: np.ndarray) -> str:
     """Why a face of a picture (H, W, 3) cannot be made up, being turned too far or cut off; empty where it can."""
     if abs(face.yaw) > MAX_YAW:
         return f"face turned away by more than {MAX_YAW:.0f} degrees"
@@ -103,7 +103,7 @@ def _square(image: np.ndarray) -> np.ndarray:
 
 
 def _prepare_face(image: np.ndarray, parser: FaceParser, face: Face, index: int, aligned: bool) -> PreparedFace:
-    if reason := unfit(face, image):
+    if reason := _unfit(face, image):
         raise SourceError("rejected", "detect", reason)
     if aligned:
         source = image

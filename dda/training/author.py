@@ -12,11 +12,9 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from dda.faces.dataset import SUFFIXES
-from dda.faces.mesh import FaceDetector, MeshFace
-from dda.faces.prepare import unfit
-from dda.faces.regions import mesh_regions
-from dda.images import ImageError, read_image
+from dda.faces.dataset import SUFFIXES, FaceDataset
+from dda.faces.parser import MeshParser
+from dda.faces.prepare import PreparedFace, SourceError, prepare
 from dda.mistakes import UserError, told_in_one_line
 from dda.pairs.writer import write_atomically
 from dda.png import encode_png
@@ -24,10 +22,6 @@ from dda.terminal import CONSOLE, say
 from dda.training.artist import paint
 from dda.training.recipes import Lips, Pigment, Recipe, load_recipe, named_recipes
 from dda.training.seed_pairs import pictures_by_stem
-
-
-class Rejected(Exception):
-    """A portrait without a face that could be made up; the message says why."""
 
 
 def find_portraits(folder: Path, exclude: set[str]) -> list[Path]:
@@ -47,19 +41,16 @@ def find_portraits(folder: Path, exclude: set[str]) -> list[Path]:
     return kept
 
 
-def aligned_face(image: np.ndarray, detector: FaceDetector) -> tuple[np.ndarray, MeshFace]:
-    """The FFHQ crop (512, 512, 3) of a picture's largest face, and that face in it.
+def largest_face(portrait: Path, parser: MeshParser) -> PreparedFace:
+    """The largest face of a portrait in its FFHQ crop, as an amplification would take it.
 
     Raises:
-        Rejected: there is no face, or it is turned too far or cut off.
+        SourceError: the picture is unreadable, or shows no face that could be made up.
     """
-    faces = detector(image)
-    if not faces:
-        raise Rejected("no face found")
-    face = faces[0]
-    if reason := unfit(face, image):
-        raise Rejected(reason)
-    return face.crop(image), face.in_crop
+    (face,) = prepare(FaceDataset("portraits", portrait.parent, aligned=False), portrait.name, parser, "largest")
+    if isinstance(face, SourceError):
+        raise face
+    return face
 
 
 def random_lipstick(random: np.random.Generator) -> Recipe:
@@ -70,31 +61,23 @@ def random_lipstick(random: np.random.Generator) -> Recipe:
     )
 
 
-def author(portrait: Path, looks: list[Recipe], out: Path, detector: FaceDetector, lipstick: float) -> None:
-    """Write one portrait's pairs, a file each for the source and the target of every look.
+def author(stem: str, face: PreparedFace, looks: list[Recipe], out: Path, lipstick: float) -> None:
+    """Write the pairs of the portrait called ``stem``, a file each for the source and the target of every look.
 
     A share ``lipstick`` of the sources wears one, which the look takes off first: its target is painted on bare lips.
     Which sources do, and the colour, follow from the portrait's and the look's names alone.
-
-    Raises:
-        Rejected: the picture is unreadable or shows no face; nothing is written.
     """
-    try:
-        image, face = aligned_face(read_image(portrait), detector)
-    except ImageError as error:
-        raise Rejected(error.reason) from error
-    regions = mesh_regions(image, face)
-    bare = encode_png(image)
+    image, regions = face.source, face.regions
     for look in looks:
-        key = unicodedata.normalize("NFC", f"{portrait.stem}:{look.name}").encode("utf-8", "surrogateescape")
+        key = unicodedata.normalize("NFC", f"{stem}:{look.name}").encode("utf-8", "surrogateescape")
         digest = hashlib.sha256(key).digest()
         random = np.random.default_rng(list(digest))
         worn = random.random() < lipstick
-        source = encode_png(paint(image, regions, random_lipstick(random))) if worn else bare
+        source = encode_png(paint(image, regions, random_lipstick(random))) if worn else face.source_png
         for side, data in (("source", source), ("target", encode_png(paint(image, regions, look)))):
             folder = out / look.name / side
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / f"{portrait.stem}.png", data)
+            write_atomically(folder / f"{stem}.png", data)
 
 
 def read_looks(files: list[Path]) -> list[Recipe]:
@@ -140,13 +123,13 @@ def _run(options: argparse.Namespace) -> None:
     portraits = find_portraits(options.portraits, set(options.exclude))
     if options.out.exists() and any(options.out.iterdir()):
         raise UserError(f"{options.out}: holds something already, which a training would read too; give a new folder")
-    detector = FaceDetector()
+    parser = MeshParser()
     rejected: list[tuple[str, str]] = []
     for portrait in track(portraits, "Painting", console=CONSOLE):
         try:
-            author(portrait, looks, options.out, detector, options.lipstick)
-        except Rejected as reason:
-            rejected.append((portrait.name, str(reason)))
+            author(portrait.stem, largest_face(portrait, parser), looks, options.out, options.lipstick)
+        except SourceError as error:
+            rejected.append((portrait.name, error.reason))
     for name, why in rejected:
         say(f"{name}: {why}")
     if len(rejected) == len(portraits):

@@ -14,7 +14,6 @@ from dda.faces.mesh import EYE_OUTLINES, FaceDetector
 from dda.faces.regions import Regions, mesh_regions
 from dda.training import author
 from dda.training.artist import paint
-from dda.training.author import aligned_face
 from dda.training.oklab import from_oklab, to_oklab
 from dda.training.recipes import (
     Foundation,
@@ -32,8 +31,9 @@ STYLES = ["Glamorous makeup", "Korean makeup", "Natural makeup", "Red lip makeup
 
 @pytest.fixture(scope="module")
 def portrait() -> tuple[np.ndarray, Regions]:
-    image, face = aligned_face(data.astronaut(), FaceDetector())
-    return image, mesh_regions(image, face)
+    face = FaceDetector()(data.astronaut())[0]
+    image = face.crop(data.astronaut())
+    return image, mesh_regions(image, face.in_crop)
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +217,7 @@ def test_authoring_writes_pairs_and_names_what_it_rejected(tmp_path, capsys):
     Image.fromarray(data.astronaut()).save(portraits / "astronaut.png")
     Image.fromarray(data.astronaut()).save(portraits / "left out.png")
     Image.fromarray(data.coffee()).save(portraits / "coffee.png")
+    Image.fromarray(data.astronaut()).resize((160, 160)).save(portraits / "tiny.png")
     (portraits / "broken.jpg").write_bytes(b"not a picture")
     out = tmp_path / "out"
     author.main([str(portraits), str(out), "--exclude", "left out"])
@@ -227,6 +228,7 @@ def test_authoring_writes_pairs_and_names_what_it_rejected(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "coffee.png: no face found" in printed
     assert "broken.jpg: not a picture" in printed
+    assert "tiny.png: too small: the face's crop is" in printed
     with pytest.raises(SystemExit, match="out: holds something already, which a training would read too"):
         author.main([str(portraits), str(out)])
 
