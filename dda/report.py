@@ -1,5 +1,6 @@
 """What a person looks at when a run ends: a figure of sample pairs and a table of what was done."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -293,7 +294,9 @@ def _fitting_size(texts: Sequence[str], width: int, largest: int) -> int:
 def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, or where it lacks letters of the text, the first font of this system that has them all."""
     letters = frozenset(map(ord, text))
-    paths = [_DEJAVU] if letters <= _letters(_DEJAVU) else _system_fonts()
+    paths = [_DEJAVU]
+    if not letters <= _letters(_DEJAVU):
+        paths = [installed_fonts()[name] for name in OTHER_FONTS if name in installed_fonts()]
     return ImageFont.truetype(next((path for path in paths if letters <= _letters(path)), _DEJAVU), size)
 
 
@@ -303,8 +306,9 @@ def _letters(font: str) -> frozenset[int]:
 
 
 @cache
-def _system_fonts() -> list[str]:
+def installed_fonts() -> dict[str, str]:
+    """Files of the fonts of this system, and of matplotlib's own, by name."""
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # not to tell of its own cache
     from matplotlib import font_manager  # searches the whole system when first imported
 
-    by_name = {font.name: str(font.fname) for font in font_manager.fontManager.ttflist}
-    return [by_name[name] for name in OTHER_FONTS if name in by_name]
+    return {font.name: str(font.fname) for font in font_manager.fontManager.ttflist}

@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from dda.metrics.labels import label, unit_label
 from dda.metrics.metric import Column
 from dda.metrics.result import Result
-from dda.report import OTHER_FONTS
+from dda.report import OTHER_FONTS, installed_fonts
 from dda.styles import REGIONS
 
 INK, MUTED, LINE = "#2b2826", "#78716b", "#dedad4"
@@ -214,11 +214,8 @@ def _picture(figure: Figure) -> np.ndarray:
 
 @contextmanager
 def _style() -> Iterator[None]:
-    from matplotlib import font_manager  # searches the whole system when first imported
-
-    installed = set(font_manager.get_font_names())
     settings: dict[Any, Any] = {
-        "font.family": [font for font in _FONTS if font in installed],
+        "font.family": [font for font in _FONTS if font in installed_fonts()],
         "font.size": 8,
         "text.parse_math": False,  # a style may be called "$1"
         "text.color": INK,
