@@ -22,16 +22,11 @@ def settings(job: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def plain(
-    settings: list[str],
-    tmp_path_factory: pytest.TempPathFactory,
-    finish: Callable[..., subprocess.CompletedProcess[str]],
-) -> Path:
-    """The run that two processes make together, made by one after the other."""
+def plain(settings: list[str], tmp_path_factory: pytest.TempPathFactory, run_here: RunHere) -> Path:
+    """The run that two processes make together, made by one, shard after shard."""
     outputs = tmp_path_factory.mktemp("plain")
     shards = ["-m", "shard.index=0,1", "shard.count=2", f"paths.outputs={outputs}", "run_name=run"]
-    ended = finish("run_amplify.py", *settings, *shards)
-    assert ended.returncode == 0, ended.stderr
+    run_here("run_amplify.py", *settings, *shards)
     return outputs / "amplify" / "run" / "all"
 
 
@@ -45,8 +40,9 @@ def same_run(run: Path, other: Path) -> None:
 
 
 def test_a_machine_makes_a_run_with_several_processes(
-    settings: list[str], plain: Path, tmp_path: Path, finish: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+    settings: list[str], plain: Path, tmp_path: Path, finish: Callable[..., subprocess.CompletedProcess[str]],
+    run_here: RunHere, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     name = "밤 1, [a]"  # as typed, in every process
     launch = ["launch=local", "launch.processes=2", f"paths.outputs={tmp_path}", f"run_name={name}"]
     ended = finish("run_amplify.py", *settings, *launch)
@@ -55,10 +51,10 @@ def test_a_machine_makes_a_run_with_several_processes(
     lines = ended.stdout.splitlines()
     assert all(any(line.startswith(f"[{index}] Pairs ") for line in lines) for index in (0, 1))
     assert "8/8" in ended.stdout
-    planned = finish("run_amplify.py", *settings, *launch, "dry_run=true")
-    assert "8 already in" in " ".join(planned.stdout.split())
-    refused = finish("run_amplify.py", *settings, *launch, "launch.processes=3")
-    assert refused.returncode == 1 and "shard.count: is 3 now, but" in refused.stderr
+    run_here("run_amplify.py", *settings, *launch, "dry_run=true")
+    assert "8 already in" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(SystemExit, match=r"shard\.count: is 3 now, but"):
+        run_here("run_amplify.py", *settings, *launch, "launch.processes=3")
 
 
 def test_a_process_that_fails_ends_the_others(

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from dda.engines.worker import Worker
 from dda.mistakes import UserError
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
@@ -37,6 +36,8 @@ def open_engine(cfg: Any, run_dir: Path) -> Engine:
         UserError: a package, weights or a parser that are missing or do not fit.
     """
     if cfg.engine.name == "local":
+        from dda.engines.worker import Worker  # takes seconds: a plan, or a mistake, need not wait for it
+
         return Worker(cfg, run_dir, tag=str(cfg.shard.index))
     try:
         from dda.engines.ray import RayEngine  # its package is an extra

@@ -13,7 +13,6 @@ from dda.faces.face import Face
 from dda.images import ImageError, content_hash, read_image, to_tensor
 from dda.mistakes import UserError
 from dda.models import checkpoint as compact_checkpoint
-from dda.models.compact import CompactAmplifier
 from dda.models.precision import dtype_name, pick_dtype
 from dda.models.rdm import ALPHA_REF, Residuals
 from dda.styles import Style
@@ -130,13 +129,15 @@ def open_amplifier(model: Any, device: torch.device) -> Amplifier:
     Raises:
         UserError: weights that are missing, damaged or of another model, or settings they cannot do.
     """
+    # diffusers takes seconds to import, its pipelines and transformers more: a plan, or a mistake, need not wait for it
     if model.name == "compact":
+        from dda.models.compact import CompactAmplifier
+
         return CompactAmplifier(compact_checkpoint.load_compact(model.checkpoint), model.steps, device)
     return _open_stable_diffusion(model, device)
 
 
 def _open_stable_diffusion(model: Any, device: torch.device) -> Amplifier:
-    # diffusers' pipelines and transformers take seconds to import: only where they are asked for
     from dda.models.formats import AppliedCheckpoint, apply_checkpoint
     from dda.models.noise_probe import noise_warning
     from dda.models.pretrained import load_stable_diffusion

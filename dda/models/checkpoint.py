@@ -3,15 +3,19 @@
 import json
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from dda.mistakes import UserError, first_line
-from dda.models.compact import CompactResidualModel
 from dda.models.digest import digest_files
+
+if TYPE_CHECKING:
+    from dda.models.compact import CompactResidualModel
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+MODEL_CLASS = "CompactResidualModel"
 
 
 def shipped_checkpoint() -> Path:
@@ -19,7 +23,7 @@ def shipped_checkpoint() -> Path:
     return Path(str(resources.files("dda") / "assets" / "compact"))
 
 
-def load_compact(checkpoint: str | Path | None, key: str = "model.checkpoint") -> CompactResidualModel:
+def load_compact(checkpoint: str | Path | None, key: str = "model.checkpoint") -> "CompactResidualModel":
     """The compact model of a checkpoint folder (None: the shipped one), in float32, ready to sample.
 
     ``key`` is the setting that named the folder.
@@ -29,6 +33,8 @@ def load_compact(checkpoint: str | Path | None, key: str = "model.checkpoint") -
     """
     folder = shipped_checkpoint() if checkpoint is None else Path(checkpoint)
     _check_kind(folder, key)
+    from dda.models.compact import CompactResidualModel  # takes seconds: a config is read without it
+
     try:
         model, report = CompactResidualModel.from_pretrained(
             folder,
@@ -75,7 +81,7 @@ def _check_kind(folder: Path, key: str) -> None:
         kind = json.loads((folder / CONFIG).read_text()).get("_class_name")
     except (ValueError, AttributeError) as error:
         raise UserError(f"{key}={folder}: config.json is not a JSON object; model=compact takes {wanted}") from error
-    if kind != CompactResidualModel.__name__:
+    if kind != MODEL_CLASS:
         raise UserError(f"{key}={folder}: holds a {kind or 'model of no class'}; model=compact takes {wanted}")
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"{key}={folder}: no {WEIGHTS} in it; model=compact takes {wanted}")

@@ -36,14 +36,10 @@ def task(pairs_root: Path, tiny_checkpoint: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def trained(
-    task: list[str], tmp_path_factory: pytest.TempPathFactory, finish: Callable[..., subprocess.CompletedProcess[str]]
-) -> Path:
+def trained(task: list[str], tmp_path_factory: pytest.TempPathFactory, run_here: RunHere) -> Path:
     """The folder of a training that nothing happened to. Not to be changed."""
     outputs = tmp_path_factory.mktemp("trained")
-    ended = finish("run_train.py", *task, f"paths.outputs={outputs}", "run_name=run")
-    assert ended.returncode == 0, ended.stderr
-    assert "2 seed pairs in 1 style;" in ended.stdout and "seed PSNR" in ended.stdout
+    run_here("run_train.py", *task, f"paths.outputs={outputs}", "run_name=run")
     return outputs / "train" / "run"
 
 
@@ -141,7 +137,7 @@ def test_training_brings_the_model_nearer_to_the_truth(
 
 def test_a_killed_training_goes_on_to_the_same_weights(
     task: list[str], trained: Path, tmp_path: Path, start: Callable[..., subprocess.Popen[str]],
-    finish: Callable[..., subprocess.CompletedProcess[str]],
+    run_here: RunHere, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     command = ["run_train.py", *task, f"paths.outputs={tmp_path}", "run_name=run"]
     run = tmp_path / "train" / "run"
@@ -153,9 +149,9 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     process.communicate()
     assert process.returncode == -signal.SIGKILL and not (run / "checkpoint").exists()
 
-    ended = finish(*command)
-    assert ended.returncode == 0, ended.stderr
-    assert "going on after update" in ended.stdout
+    run_here(*command)
+    told = capsys.readouterr().out
+    assert "2 seed pairs in 1 style; going on after update" in told and "seed PSNR" in told
     assert weights(run) == weights(trained)
     assert (run / "checkpoint" / "README.md").read_bytes() == (trained / "checkpoint" / "README.md").read_bytes()
 
