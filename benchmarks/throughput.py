@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from dda.memory import keep_freed_memory
+from dda.machine.memory import keep_freed_memory
 from dda.models.checkpoint import load_compact
 from dda.models.compact import CompactAmplifier, sample_residual
 

@@ -14,16 +14,16 @@ import torch
 from dda.faces.parser import NO_MEMORY
 from dda.faces.prepare import PreparedFace, SourceError
 from dda.images import to_tensor, to_uint8
+from dda.machine.pool import map_ahead, thread_pool
+from dda.machine.timing import StageTimes
 from dda.mistakes import UserError
 from dda.models.amplifier import Amplifier
 from dda.models.rdm import compose
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import pair_name
-from dda.pool import map_ahead, thread_pool
 from dda.seeds import pair_noise
 from dda.styles import REGIONS, Style
-from dda.timing import StageTimes
 
 _LOG = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dda.config import Run, resolve_run
-from dda.device import pick_device
+from dda.config.run_folder import Run, resolve_run
+from dda.config.settings import check_settings, claim
 from dda.engines.engine import Engine, open_engine
 from dda.faces.dataset import FaceDataset, open_dataset
 from dda.faces.parser import parser_settings
-from dda.following import Follower
 from dda.launch import count_processes, launch_processes
+from dda.machine.device import pick_device
 from dda.merge import merge
 from dda.mistakes import UserError
 from dda.models.amplifier import known_styles, pixel_settings
@@ -22,10 +22,10 @@ from dda.pairs.manifest import read_rows
 from dda.pairs.plan import Plan, PlannedPair, ShardPlan, make_plan
 from dda.pairs.writer import pair_exists, remove_pair
 from dda.report import samples_from_manifest, tell_summary
-from dda.settings import check_settings, claim
 from dda.styles import Style, resolve_styles
 from dda.terminal import pairs_progress, say
-from dda.tracking import open_tracker
+from dda.tracking.following import Follower
+from dda.tracking.tracker import open_tracker
 
 
 def main(cfg: DictConfig) -> None:

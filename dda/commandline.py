@@ -23,12 +23,15 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dda.config import STATE_NAME, check, last_written, register_configs
-from dda.memory import keep_freed_memory
+from dda.config.check import check
+from dda.config.run_folder import STATE_NAME, last_written
+from dda.config.schema import PATHS
+from dda.config.store import register_configs
+from dda.machine.memory import keep_freed_memory
 from dda.mistakes import UserError, explain, first_line
 from dda.pairs.writer import DATA_FOLDER
-from dda.schema import PATHS
-from dda.sweep import FAILURE, SweepSummary
+from dda.sweep.jobs import FAILURE
+from dda.sweep.summary import SweepSummary
 
 GROUPS = frozenset(
     ("batch", "model", "trainer", "style_set", "dataset", "parser", "engine", "launch", "logger", "paths", "experiment")

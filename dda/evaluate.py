@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 from PIL import Image
 
-from dda.config import resolve_pairs, resolve_run
-from dda.device import pick_device
+from dda.config.run_folder import resolve_pairs, resolve_run
 from dda.evaluation.evaluation import Evaluation, Measurement
 from dda.evaluation.html_report import REPORT_NAME, html_report
 from dda.evaluation.plots import draw_plots
 from dda.evaluation.summary import summarise
 from dda.faces.parser import open_parser
 from dda.images import read_image
+from dda.machine.device import pick_device
 from dda.metrics.labels import label
 from dda.metrics.result import PairResult, Result, metrics_json, pairs_table
 from dda.metrics.suite import Suite
@@ -32,7 +32,9 @@ from dda.pairs.writer import write_atomically
 from dda.png import encode_png
 from dda.report import SAMPLES_NAME, GridRow, samples_from_records, samples_visualization
 from dda.terminal import CONSOLE, pairs_progress, say
-from dda.tracking import MAX_TABLE_ROWS, Tracker, dataset_name, dataset_version, open_tracker, recorded_runs
+from dda.tracking.dataset import dataset_name, dataset_version
+from dda.tracking.tracker import MAX_TABLE_ROWS, Tracker, open_tracker
+from dda.tracking.wandb_run import recorded_runs
 
 METRICS_NAME = "metrics.json"
 PAIRS_NAME = "pairs.parquet"

@@ -15,8 +15,8 @@ from typing import IO, Any, Literal
 import torch
 
 from dda.commandline import quoted
-from dda.config import Run
-from dda.device import pick_device
+from dda.config.run_folder import Run
+from dda.machine.device import pick_device
 from dda.mistakes import UserError
 from dda.pairs.journal import journal_file
 from dda.terminal import pairs_progress

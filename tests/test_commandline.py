@@ -20,7 +20,7 @@ import json, sys
 import hydra
 from omegaconf import OmegaConf
 from dda.commandline import job, launch
-from dda.config import resolve_run
+from dda.config.run_folder import resolve_run
 
 @hydra.main(version_base="1.3", config_path={str(CONF)!r}, config_name="amplify")
 @job

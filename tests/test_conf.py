@@ -9,8 +9,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from dda.commandline import GROUPS, TEXTS
-from dda.config import LIMITS, AmplifyConfig, EvalConfig, TrainConfig, check, register_configs
-from dda.schema import PATHS
+from dda.config.check import check
+from dda.config.limits import LIMITS
+from dda.config.schema import PATHS, AmplifyConfig, EvalConfig, TrainConfig
+from dda.config.store import register_configs
 
 CONF = Path(__file__).parents[1] / "conf"
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))

@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 from PIL import Image, ImageEnhance, ImageOps
 
 from dda import evaluate as stage
-from dda.config import check, register_configs
+from dda.config.check import check
+from dda.config.store import register_configs
 from dda.faces.parser import MeshParser
 from dda.images import read_image, to_tensor, to_uint8
 from dda.models.rdm import Residuals, compose

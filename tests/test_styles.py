@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from dda.config import UserError, register_configs
+from dda.config.store import register_configs
+from dda.mistakes import UserError
 from dda.styles import REGIONS, Style, resolve_styles
 from tests.test_conf import CONF
 

@@ -17,15 +17,15 @@ from omegaconf import OmegaConf
 from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayActorError
 
-from dda.device import pick_device
+from dda.config.schema import PATHS
 from dda.engines.worker import Worker
-from dda.memory import keep_freed_memory
+from dda.machine.device import pick_device
+from dda.machine.memory import keep_freed_memory
+from dda.machine.timing import StageTimes
 from dda.mistakes import UserError, first_line
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import remove_unfinished
-from dda.schema import PATHS
-from dda.timing import StageTimes
 
 MOST_BATCHES = 8
 """Batches in one block: within it an actor decodes and writes beside its model, and its death costs one block."""

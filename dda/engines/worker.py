@@ -12,17 +12,17 @@ from typing import Any
 import torch
 
 from dda.amplification import Amplification, Outcome, Strength
-from dda.device import pick_device
 from dda.faces.dataset import open_dataset
 from dda.faces.parser import FaceParser, open_parser
 from dda.faces.prepare import prepare
+from dda.machine.device import pick_device
+from dda.machine.timing import StageTimes
 from dda.mistakes import UserError, explain
 from dda.models.amplifier import Amplifier, known_styles, open_amplifier
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import PairWriter
 from dda.styles import REGIONS, resolve_styles
-from dda.timing import StageTimes
 
 
 class Worker:

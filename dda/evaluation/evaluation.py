@@ -11,12 +11,12 @@ import torch
 from dda.faces.align import ALIGNED_SIZE
 from dda.faces.parser import NO_MEMORY, FaceParser
 from dda.images import to_tensor
+from dda.machine.pool import map_ahead, thread_pool
 from dda.metrics.metric import PairBatch
 from dda.metrics.result import PairResult
 from dda.metrics.suite import Suite
 from dda.pairs.folder import PairFiles
 from dda.pairs.loader import LoadedPair, UnusablePair, load_pair
-from dda.pool import map_ahead, thread_pool
 
 THUMBNAILS = 256
 """How many pairs, the first ones, keep small pictures for the report."""

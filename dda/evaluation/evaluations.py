@@ -11,10 +11,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from dda.comparison import TABLE_NAME
 from dda.evaluate import METRICS_NAME
 from dda.metrics.labels import digits, label, number
 from dda.pairs.writer import write_atomically
+from dda.sweep.comparison import TABLE_NAME
 from dda.terminal import CONSOLE, say
 
 # What is printed, of the measures that were taken; the file has them all.

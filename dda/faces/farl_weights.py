@@ -14,8 +14,8 @@ from urllib.parse import urlparse
 
 import torch
 
+from dda.machine.patience import limited_patience
 from dda.mistakes import UserError, first_line
-from dda.patience import limited_patience
 
 
 class Unusable(Exception):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from dda.machine.patience import limited_patience
 from dda.metrics.metric import Column, MissingWeights
-from dda.patience import limited_patience
 
 ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 

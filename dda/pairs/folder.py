@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from dda.config.settings import SETTINGS
 from dda.faces.dataset import SUFFIXES
 from dda.mistakes import UserError
 from dda.pairs.manifest import MANIFEST, METADATA
 from dda.pairs.writer import DATA_FOLDER
-from dda.settings import SETTINGS
 
 _LOG = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dda.mistakes import UserError
 from dda.terminal import say
-from dda.tracking import Tracker
+from dda.tracking.tracker import Tracker
 from dda.training.card import short
 from dda.training.state import TrainingState
 

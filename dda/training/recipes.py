@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from dda.config import FOLDER_NAME
+from dda.config.limits import FOLDER_NAME
 from dda.mistakes import UserError
 
 

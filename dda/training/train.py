@@ -13,18 +13,18 @@ import torch
 from omegaconf import DictConfig
 from rich.progress import track
 
-from dda.config import STATE_NAME, Run, resolve_run
-from dda.device import pick_device
+from dda.config.run_folder import STATE_NAME, Run, resolve_run
+from dda.config.settings import claim
 from dda.faces.align import CANONICAL_POINTS, CROP_SIZE
 from dda.faces.parser import FaceParser, open_parser
 from dda.images import content_hash
+from dda.machine.device import pick_device
 from dda.mistakes import UserError
 from dda.models.checkpoint import checkpoint_digest, known_styles, load_compact
 from dda.models.compact import CompactResidualModel
-from dda.settings import claim
 from dda.styles import REGIONS
 from dda.terminal import CONSOLE
-from dda.tracking import open_tracker
+from dda.tracking.tracker import open_tracker
 from dda.training.augment import augmented_batch, morphed_pairs
 from dda.training.card import COMPACT, write_card
 from dda.training.level import levelled

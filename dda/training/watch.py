@@ -15,7 +15,7 @@ from dda.models.rdm import compose
 from dda.report import GridRow, samples_visualization
 from dda.seeds import pair_noise
 from dda.styles import REGIONS, Style
-from dda.tracking import Tracker
+from dda.tracking.tracker import Tracker
 from dda.training.seed_pairs import AlignedPair
 
 GRID_FACES = 6

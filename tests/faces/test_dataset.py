@@ -7,9 +7,9 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from dda.config import UserError
 from dda.faces.dataset import FaceDataset, open_dataset
 from dda.images import ImageError, ImageReadError
+from dda.mistakes import UserError
 
 
 def _open(name: str, root: Path | str | None = None, align: str = "ffhq") -> FaceDataset:

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from skimage import color, data
 
-from dda.config import UserError
 from dda.faces.mesh import EYE_OUTLINES, FaceDetector
 from dda.faces.regions import Regions, mesh_regions
+from dda.mistakes import UserError
 from dda.training import author
 from dda.training.artist import paint
 from dda.training.oklab import from_oklab, to_oklab

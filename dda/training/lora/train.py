@@ -14,19 +14,19 @@ from accelerate.utils import broadcast_object_list
 from omegaconf import DictConfig
 from rich.console import Console
 
-from dda.config import STATE_NAME, Run
-from dda.device import pick_device
+from dda.config.run_folder import STATE_NAME, Run
+from dda.config.settings import claim
 from dda.faces.parser import parser_settings
 from dda.images import content_hash
+from dda.machine.device import pick_device
 from dda.mistakes import UserError
 from dda.models.precision import dtype_name, pick_dtype
 from dda.models.pretrained import base_identity
 from dda.models.schedulers import Sampler
 from dda.models.stable_diffusion import Sampling
 from dda.models.text_conditions import BARE_PROMPT, PROMPT
-from dda.settings import claim
 from dda.terminal import CONSOLE
-from dda.tracking import Tracker, open_tracker
+from dda.tracking.tracker import Tracker, open_tracker
 from dda.training.loop import run_updates, tell_end, tell_start
 from dda.training.lora.base import Base, load_base
 from dda.training.lora.batch import BatchMaker

@@ -7,7 +7,8 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from hydra import compose, initialize_config_dir
 from torch.nn import functional as F
 
-from dda.config import check, register_configs
+from dda.config.check import check
+from dda.config.store import register_configs
 from dda.faces.prepare import PreparedFace
 from dda.images import to_tensor
 from dda.training.train import main

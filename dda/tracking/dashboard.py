@@ -1,4 +1,4 @@
-"""A W&B dashboard of amplifications, evaluations and trainings: `python -m dda.dashboard ENTITY/PROJECT`.
+"""A W&B dashboard of amplifications, evaluations and trainings: `python -m dda.tracking.dashboard ENTITY/PROJECT`.
 
 Each call saves a new view of the project; an older one stays as it is.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 from dda.mistakes import UserError, first_line, told_in_one_line
 from dda.pairs.journal import STATUSES
-from dda.tracking import STEP_METRICS
+from dda.tracking.tracker import STEP_METRICS
 
 NAME = "DDA"
 _STAGES = ("prepare", "model", "write")
@@ -78,7 +78,9 @@ def save(entity: str, project: str) -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m dda.dashboard", description="Save a W&B dashboard of a project.")
+    parser = argparse.ArgumentParser(
+        prog="python -m dda.tracking.dashboard", description="Save a W&B dashboard of a project."
+    )
     parser.add_argument("project", metavar="ENTITY/PROJECT", help="a user or team, and the project: somebody/dda")
     entity, _, project = parser.parse_args().project.partition("/")
     if not entity or not project or "/" in project:

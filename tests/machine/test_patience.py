@@ -4,7 +4,7 @@ import urllib.request
 
 import pytest
 
-from dda.patience import limited_patience
+from dda.machine.patience import limited_patience
 
 
 def test_a_server_that_stays_silent_is_given_up_and_the_limit_goes_with_the_block() -> None:

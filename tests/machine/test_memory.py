@@ -25,5 +25,5 @@ def faults_of_the_second_array(first: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_freed_memory_is_used_again() -> None:
-    kept = faults_of_the_second_array("from dda.memory import keep_freed_memory; keep_freed_memory()")
+    kept = faults_of_the_second_array("from dda.machine.memory import keep_freed_memory; keep_freed_memory()")
     assert kept * 10 < faults_of_the_second_array("")

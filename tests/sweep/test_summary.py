@@ -4,19 +4,18 @@ import csv
 import errno
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dda import sweep
-from dda.comparison import shared_faces, summary_csv
 from dda.images import read_image
 from dda.mistakes import UserError
-from dda.pairs.journal import PairRow
-from dda.pairs.writer import PairWriter, pair_name
-from dda.sweep import Job, read_jobs
+from dda.sweep import summary
+from dda.sweep.__main__ import main
+from dda.sweep.comparison import shared_faces
+from dda.sweep.jobs import read_jobs
 
 RunHere = Callable[..., None]
 
@@ -79,7 +78,7 @@ def test_the_summary_is_made_again_from_the_folder(
     for name in written:
         (folder / name).unlink()
     monkeypatch.setattr("sys.argv", ["sweep", str(folder)])
-    sweep.main()
+    main()
     assert {name: (folder / name).read_bytes() for name in written} == written
 
     journal = folder / "1_natural" / "journal-0of1.jsonl"
@@ -87,7 +86,7 @@ def test_the_summary_is_made_again_from_the_folder(
     lost, other = sorted((folder / "0_red_lip" / "amplified_data" / "source").glob("*.png"))
     lost.unlink()  # either picture of a pair
     (folder / "0_red_lip" / "amplified_data" / "target" / other.name).unlink()
-    sweep.main()
+    main()
     assert [row["problem"] for row in read_csv(folder)] == ["", "not finished"]
     assert "1_natural: not finished" in capsys.readouterr().out
     (row,) = shared_faces(read_jobs(folder))[""]
@@ -96,7 +95,7 @@ def test_the_summary_is_made_again_from_the_folder(
     for job in ("0_red_lip", "1_natural"):
         shutil.rmtree(folder / job / "amplified_data")
     (folder / "sweep_summary.png").unlink()
-    sweep.main()  # the numbers are there, if not the pictures
+    main()  # the numbers are there, if not the pictures
     assert [row["ok"] for row in read_csv(folder)] == ["2", "1"] and not (folder / "sweep_summary.png").exists()
     assert "sweep_summary.csv" in capsys.readouterr().out
 
@@ -139,7 +138,7 @@ def test_a_disk_without_room_for_the_summary_does_not_hide_why_a_job_failed(
     reason = "batch_size=0: must be between 1 and 1024"
     with monkeypatch.context() as full, pytest.raises(SystemExit, match=f"^dda: job 0_all failed: {reason}$"):
         full.setattr(Path, "write_text", write_text)
-        full.setattr(sweep, "summarize", write_text)
+        full.setattr(summary, "summarize", write_text)
         run_here("run_amplify.py", "-m", "batch_size=0,-1", f"paths.outputs={tmp_path}", "run_name=r")
     assert "the sweep could not be summarised: " in capsys.readouterr().err
     folder = tmp_path / "amplify" / "r"
@@ -180,52 +179,4 @@ def test_what_names_the_folder_of_all_jobs_is_not_swept(swept: str, run_here: Ru
 def test_a_folder_without_jobs_is_refused(two_styles: tuple[Path, str], tmp_path: Path) -> None:
     for folder in (two_styles[0] / "0_red_lip", tmp_path):
         with pytest.raises(UserError, match="no jobs here: give the folder of a sweep"):
-            sweep.summarize(folder)
-
-
-# --- Which faces are shown ------------------------------------------------------------------------------
-
-
-def make_job(folder: Path, pairs: Sequence[tuple[str, str]]) -> Job:
-    """A job that made pairs of (path, style); the target of each is its place, as a grey."""
-    writer, rows = PairWriter(folder), []
-    for place, (path, style) in enumerate(pairs):
-        rows.append(
-            PairRow(place, 0, path, style, 0, "ok", "", "", pair_name(place, 0), "", {"background_pixels": 0.0})
-        )
-        grey = np.full((8, 8, 3), place, np.uint8)
-        writer.write(rows[-1].name, np.zeros_like(grey), grey)
-    return Job(folder, {}, folder.name, "", rows, None)
-
-
-def test_pairs_of_the_same_style_are_compared_where_there_are_enough(tmp_path: Path) -> None:
-    paths = [f"{number}.png" for number in range(4)]
-    one = make_job(tmp_path / "one", [(path, style) for path in paths for style in ("A", "B")])
-    other = make_job(tmp_path / "other", [(path, style) for style in ("B", "A") for path in paths])
-    blocks = shared_faces([one, other])
-    assert sorted(blocks) == ["A", "B"] and [len(rows) for rows in blocks.values()] == [3, 3]
-    for style, rows in blocks.items():
-        for row in rows:
-            first, second = (int(row.targets[job][0, 0, 0]) for job in ("one", "other"))
-            assert one.rows[first].path == other.rows[second].path
-            assert one.rows[first].style == other.rows[second].style == style
-
-
-def test_faces_in_another_style_are_compared_where_the_styles_differ(tmp_path: Path) -> None:
-    paths = [f"{number}.png" for number in range(8)]
-    jobs = [make_job(tmp_path / style, [(path, style) for path in paths]) for style in "ABC"]
-    (rows,) = shared_faces(jobs).values()
-    assert [[int(row.targets[style][0, 0, 0]) for style in "ABC"] for row in rows] == [[n] * 3 for n in range(6)]
-
-
-def test_jobs_without_a_face_in_common_all_have_rows(tmp_path: Path) -> None:
-    jobs = [make_job(tmp_path / name, [(f"{name}{number}.png", "A") for number in range(9)]) for name in "xyz"]
-    (rows,) = shared_faces(jobs).values()
-    assert sorted(job for row in rows for job in row.targets) == ["x", "x", "y", "y", "z", "z"]
-
-
-def test_a_job_that_made_nothing_is_an_empty_line(tmp_path: Path) -> None:
-    jobs = [make_job(tmp_path / "a, b", [("1.png", "A")]), make_job(tmp_path / "none", [])]
-    header, made, nothing = csv.reader(summary_csv(jobs).decode().splitlines())
-    assert dict(zip(header, made, strict=True))["job"] == "a, b"
-    assert nothing == ["none", "", "0", "0", "0", "", "", "", "", ""]
+            summary.summarize(folder)

@@ -16,7 +16,7 @@ from dda.pairs.journal import PairRow
 from dda.pairs.writer import DATA_FOLDER, pair_exists, write_atomically
 from dda.png import encode_png
 from dda.report import GridRow, comparison
-from dda.sweep import Job
+from dda.sweep.jobs import Job
 from dda.terminal import CONSOLE, say
 
 TABLE_NAME = "sweep_summary.csv"

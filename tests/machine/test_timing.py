@@ -4,8 +4,8 @@ from threading import Barrier
 
 import pytest
 
-from dda import timing
-from dda.timing import StageTimes
+from dda.machine import timing
+from dda.machine.timing import StageTimes
 
 
 def test_seconds_of_several_threads_add_up() -> None:

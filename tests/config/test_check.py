@@ -1,9 +1,9 @@
-import os
 from pathlib import Path
 
 import pytest
 
-from dda.config import UserError, check, last_written, resolve_run
+from dda.config.check import check
+from dda.mistakes import UserError
 from tests.test_conf import load
 
 
@@ -122,44 +122,3 @@ def test_a_missing_folder_of_pairs_is_asked_for() -> None:
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(UserError, match="device=cuda:99: not on this machine; use one of auto, cpu"):
         check(load("amplify", "device=cuda:99"))
-
-
-def test_a_run_lies_under_outputs_by_task_and_name(tmp_path: Path) -> None:
-    cfg = load("amplify", f"paths.outputs={tmp_path}", "run_name='밤 (1)'")
-    run = resolve_run(cfg, "amplify")
-    assert run.name == "밤 (1)"
-    assert run.folder == tmp_path / "amplify" / "밤 (1)"
-
-
-@pytest.mark.parametrize("name", ["''", "a/b", "..", ".hidden", "'a\\b'", "x" * 256, "사" * 90])
-def test_a_run_name_is_one_folder(name: str, tmp_path: Path) -> None:
-    cfg = load("amplify", f"paths.outputs={tmp_path}")
-    cfg.run_name = name.strip("'")
-    with pytest.raises(UserError, match="must be the name of one folder"):
-        resolve_run(cfg, "amplify")
-
-
-def write(path: Path, seconds: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    os.utime(path, (seconds, seconds))
-
-
-def test_latest_is_the_run_last_written_to(tmp_path: Path) -> None:
-    runs = tmp_path / "amplify"
-    write(runs / "b" / "journal-0of1.jsonl", 3000)
-    write(runs / "c" / "journal-0of1.jsonl", 1000)
-    write(runs / "sweep" / "0_natural" / "journal-0of1.jsonl", 2000)
-    write(runs / "refused" / ".hydra" / "time" / "config.yaml", 9000)
-    write(runs / "dry" / "multirun.yaml", 9000)
-    cfg = load("amplify", f"paths.outputs={tmp_path}", "run_name=latest")
-    assert resolve_run(cfg, "amplify").name == "b"
-    write(runs / "sweep" / "1_red_lip" / "journal-0of1.jsonl", 4000)
-    assert resolve_run(cfg, "amplify").name == "sweep"
-    assert last_written(runs / "refused") == last_written(runs / "dry") == 0
-
-
-def test_latest_needs_a_run(tmp_path: Path) -> None:
-    cfg = load("amplify", f"paths.outputs={tmp_path}", "run_name=latest")
-    with pytest.raises(UserError, match="there is no run in"):
-        resolve_run(cfg, "amplify")

@@ -6,8 +6,8 @@ from threading import Barrier
 
 import pytest
 
+from dda.config.settings import SETTINGS, check_settings, claim
 from dda.mistakes import UserError
-from dda.settings import SETTINGS, check_settings, claim
 
 BEGUN = {"seed": 0, "strength": {"makeup": 1.0, "eyes": 0.5}, "style": "은은한", "num": None, "sizes": (8, 8)}
 

@@ -1,27 +1,19 @@
-"""What the jobs of a sweep made, side by side: `python -m dda.sweep outputs/amplify/RUN`.
+"""The jobs of a sweep: what each was given, and what it made."""
 
-A multirun of run_amplify.py ends with it; this makes it again, for a sweep that was stopped or went on later.
-"""
-
-import argparse
 import json
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from dda.config import SWEEP_RECORD
-from dda.mistakes import UserError, told_in_one_line
+from dda.mistakes import UserError
 from dda.pairs.journal import STATUSES, JournalContents, PairRow, find_journals, read_journal
 
 # In the record that Hydra keeps of a start: why the job failed, one line.
@@ -67,98 +59,13 @@ class Job:
         }
 
 
-class SweepSummary(Callback):
-    """Summarises a sweep of run_amplify.py when its last job has ended; configured in `conf/amplify.yaml`.
-
-    Hydra leaves a sweep with a failed job without calling its callbacks: `dda.commandline.launch` then closes it.
-    """
-
-    _running: ClassVar["SweepSummary | None"] = None
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if str(config.hydra.launcher._target_).endswith("SlurmLauncher") and shutil.which("srun") is None:
-            raise SystemExit(
-                "dda: launch=slurm: this machine has no Slurm (no srun); start it on a node of the cluster, "
-                "or try it here with hydra/launcher=submitit_local"
-            )
-        swept = _swept(config.hydra.overrides.task)
-        if named := [key for key in ("run_name", "paths.outputs") if key in swept]:
-            raise SystemExit(
-                f"dda: {named[0]}: cannot be swept, all jobs of a multirun lie in one folder; give it one value"
-            )
-        beside = [key for key in swept if key not in ("shard.index", "style_set")]
-        if "shard.index" in swept and beside:
-            raise SystemExit(
-                f"dda: {beside[0]}: is swept together with shard.index, but all its values would share the shards' "
-                "folder; make one multirun for each value, with a run_name of its own"
-            )
-        self.folder = Path(config.hydra.sweep.dir)
-        SweepSummary._running = self
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        self.close()
-
-    @staticmethod
-    def close() -> None:
-        """Summarise the sweep that is running, if there is one."""
-        running, SweepSummary._running = SweepSummary._running, None
-        if running is None:
-            return
-        running.summarize()
-        if [file.name for file in running.folder.glob("*")] == [SWEEP_RECORD]:  # nothing came of it, as of dry runs
-            (running.folder / SWEEP_RECORD).unlink()
-            running.folder.rmdir()
-
-    def summarize(self) -> None:
-        """Compare what the jobs left, if they left anything."""
-        if _job_folders(self.folder):
-            summarize(self.folder)
-
-
-class EvaluationSummary(SweepSummary):
-    """Compares the evaluations of a multirun of run_eval.py; configured in `conf/eval.yaml`.
-
-    Those that failed are left out, so the others are noted as they end, with what each was given.
-    """
-
-    def __init__(self) -> None:
-        self._measured: dict[Path, list[str]] = {}
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if job_return.status == JobStatus.COMPLETED:
-            given = [text for text in config.hydra.overrides.task if text.partition("=")[0] not in ("run", "pairs")]
-            self._measured[Path(config.hydra.runtime.output_dir)] = given
-
-    def summarize(self) -> None:
-        """Write sweep_summary.csv beside the evaluations and print the table, if there are any."""
-        if self._measured:
-            from dda.evaluation.evaluations import compare  # as below
-
-            alike = set.intersection(*map(set, self._measured.values()))
-            labels = {folder: [text for text in given if text not in alike] for folder, given in self._measured.items()}
-            compare({" ".join([folder.name, *label]): folder for folder, label in labels.items()}, self.folder)
-
-
-def summarize(sweep: Path) -> None:
-    """Write sweep_summary.csv and sweep_summary.png into the folder of a sweep, and print the table.
-
-    No file is written while no job has made a pair.
-
-    Raises:
-        UserError: there is no job in the folder.
-    """
-    from dda.comparison import compare  # takes seconds, and Hydra loads this file at every start
-
-    compare(read_jobs(sweep), sweep)
-
-
 def read_jobs(sweep: Path) -> list[Job]:
     """The jobs of a sweep, in their order, from what Hydra recorded and from their journals.
 
     Raises:
         UserError: there is no job in the folder.
     """
-    folders = _job_folders(sweep)
+    folders = job_folders(sweep)
     if not folders:
         raise UserError(f"{sweep}: no jobs here: give the folder of a sweep (-m) of run_amplify.py")
     starts = [_Start(_starts(folder)[-1]) for folder in folders]
@@ -175,13 +82,7 @@ def read_jobs(sweep: Path) -> list[Job]:
     return jobs
 
 
-def _swept(overrides: Sequence[str]) -> list[str]:
-    """The keys that a multirun gives several values."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [override.key_or_group for override in parsed if override.is_sweep_override()]
-
-
-def _job_folders(sweep: Path) -> list[Path]:
+def job_folders(sweep: Path) -> list[Path]:
     return sorted((folder for folder in sweep.glob("[!.]*") if _starts(folder)), key=_natural)
 
 
@@ -272,15 +173,3 @@ def _failures(folder: Path) -> list[str]:
 def _mean(values: Iterable[float]) -> float | None:
     numbers = list(values)
     return sum(numbers) / len(numbers) if numbers else None
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m dda.sweep", description="Summarise the jobs of a sweep.")
-    parser.add_argument("sweep", type=Path, help="folder of the sweep, outputs/amplify/RUN")
-    with told_in_one_line():
-        summarize(parser.parse_args().sweep)
-
-
-if __name__ == "__main__":
-    main()

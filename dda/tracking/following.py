@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from dda.config import Run
+from dda.config.run_folder import Run
 from dda.images import read_image, resize
-from dda.memory import peak_memory
+from dda.machine.memory import peak_memory
+from dda.machine.timing import StageTimes
 from dda.pairs.journal import STATUSES, PairRow
 from dda.pairs.manifest import MANIFEST
 from dda.pairs.writer import DATA_FOLDER
 from dda.report import samples_from_records
-from dda.timing import StageTimes
-from dda.tracking import Tracker, dataset_name
+from dda.tracking.dataset import dataset_name
+from dda.tracking.tracker import Tracker
 
 _NEWEST = 3
 """Pairs of each style in a grid."""

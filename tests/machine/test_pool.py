@@ -3,7 +3,7 @@ import threading
 import numpy  # noqa: F401  # loads the BLAS that is asked about
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from dda.pool import map_ahead, thread_pool
+from dda.machine.pool import map_ahead, thread_pool
 
 
 def blas_threads() -> set[int]:

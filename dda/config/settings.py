@@ -7,7 +7,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from dda.config import SWEEP_RECORD
+from dda.config.run_folder import SWEEP_RECORD
 from dda.mistakes import UserError
 from dda.pairs.writer import write_atomically
 

@@ -18,10 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from PIL import Image
 
-from dda import tracking
-from dda.tracking import Tracker, dataset_name, dataset_version, open_tracker, recorded_runs
-from tests.wandb_log import dry_sync, find_log, inspect, read_records, read_steps, read_summary, wait_until
-from tests.wandb_server import API_KEY, Answering, serve
+from dda.tracking import wandb_run
+from dda.tracking.dataset import dataset_name, dataset_version
+from dda.tracking.tracker import Tracker, open_tracker
+from dda.tracking.wandb_run import recorded_runs
+from tests.conftest import ROOT
+from tests.tracking.wandb_log import dry_sync, find_log, inspect, read_records, read_steps, read_summary, wait_until
+from tests.tracking.wandb_server import API_KEY, Answering, serve
 
 pytestmark = pytest.mark.usefixtures("no_account")
 
@@ -39,7 +42,7 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 def read_messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.name == "dda.tracking" and r.levelno >= level]
+    return [r.getMessage() for r in caplog.records if r.name.startswith("dda.tracking.") and r.levelno >= level]
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -204,7 +207,7 @@ def test_a_dataset_is_recorded_by_reference(run_dir: Path) -> None:
 
 
 def test_the_commit_of_the_checkout_is_recorded(run_dir: Path) -> None:
-    root = Path(tracking.__file__).parents[1]
+    root = ROOT
     with open_tracker(make_config(), run_dir, "amplify", "group"):
         pass
     recorded = read_summary(find_log(run_dir))["config"].get("git")
@@ -276,7 +279,7 @@ def test_online_without_an_account_is_recorded_offline_with_a_warning(
 def test_an_outage_at_the_start_is_recorded_offline(
     run_dir: Path, mode: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracking, "INIT_TIMEOUT", 1.0)
+    monkeypatch.setattr(wandb_run, "INIT_TIMEOUT", 1.0)
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{find_dead_port()}")
     monkeypatch.setenv("WANDB_API_KEY", API_KEY)
     with open_tracker(make_config(mode=mode), run_dir, "amplify", "group") as tracker:
@@ -312,7 +315,7 @@ def test_what_is_logged_behind_the_last_step_is_not_lost(run_dir: Path) -> None:
 def test_an_outage_in_the_middle_keeps_the_record(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 1.0)
+    monkeypatch.setattr(wandb_run, "FINISH_TIMEOUT", 1.0)
     monkeypatch.setenv("WANDB_API_KEY", API_KEY)
     with serve(Answering) as (address, stop):
         monkeypatch.setenv("WANDB_BASE_URL", address)

@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from dda import amplify, evaluate, tracking
-from dda.config import register_configs
+from dda import amplify, evaluate
+from dda.config.store import register_configs
 from dda.mistakes import UserError
 from dda.pairs.manifest import MANIFEST, read_rows
-from dda.tracking import dataset_version, recorded_runs
+from dda.tracking import wandb_run
+from dda.tracking.dataset import dataset_version
+from dda.tracking.wandb_run import recorded_runs
 from dda.training import train
-from tests.wandb_log import read_summary
-from tests.wandb_server import API_KEY, Hanging, Refusing, serve
+from tests.conftest import ROOT
+from tests.tracking.wandb_log import read_summary
+from tests.tracking.wandb_server import API_KEY, Hanging, Refusing, serve
 
-CONF = Path(tracking.__file__).parents[1] / "conf"
+CONF = ROOT / "conf"
 
 pytestmark = pytest.mark.usefixtures("no_account")
 
@@ -85,7 +88,7 @@ def test_an_outage_costs_no_pair(
     monkeypatch: pytest.MonkeyPatch,
     snapshot: Callable[[Path], dict[str, bytes | None]],
 ) -> None:
-    monkeypatch.setattr(tracking, "INIT_TIMEOUT", 1.0)
+    monkeypatch.setattr(wandb_run, "INIT_TIMEOUT", 1.0)
     monkeypatch.setenv("WANDB_API_KEY", API_KEY)
     with serve(handler) as (address, _):
         monkeypatch.setenv("WANDB_BASE_URL", address)

@@ -1,0 +1,1 @@
+"""Configuration: its types, limits and checks, and the folders of runs."""

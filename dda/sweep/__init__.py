@@ -1,0 +1,1 @@
+"""Sweeps: the jobs of a multirun side by side."""

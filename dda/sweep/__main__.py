@@ -1,0 +1,22 @@
+"""The jobs of a sweep, side by side: `python -m dda.sweep outputs/amplify/RUN`.
+
+A multirun of run_amplify.py ends with it; this makes it again, for a sweep that was stopped or went on later.
+"""
+
+import argparse
+from pathlib import Path
+
+from dda.mistakes import told_in_one_line
+from dda.sweep.summary import summarize
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m dda.sweep", description="Summarise the jobs of a sweep.")
+    parser.add_argument("sweep", type=Path, help="folder of the sweep, outputs/amplify/RUN")
+    with told_in_one_line():
+        summarize(parser.parse_args().sweep)
+
+
+if __name__ == "__main__":
+    main()
