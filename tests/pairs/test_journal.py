@@ -212,7 +212,8 @@ def test_the_shard_count_of_a_run_cannot_change(tmp_path: Path) -> None:
         find_journals(tmp_path)
 
 
-def test_killed_while_appending_loses_at_most_the_last_batch(tmp_path: Path) -> None:
+def test_killed_while_appending_loses_at_most_the_last_batch_and_the_place_before(tmp_path: Path) -> None:
+    """Of a line torn within its number nobody can tell whether it was another face of the place before."""
     program = (
         "import sys\n"
         "from dataclasses import replace\n"
@@ -237,6 +238,6 @@ def test_killed_while_appending_loses_at_most_the_last_batch(tmp_path: Path) -> 
         with Journal(tmp_path, 0, 1) as journal:
             places = [row.place for row in journal.rows]
             assert places == list(range(len(places)))
-            assert acknowledged <= len(places) <= acknowledged + 2
+            assert acknowledged - 1 <= len(places) <= acknowledged + 2
             if len(places) % 2:
                 journal.append([replace(ROW, place=len(places))])
