@@ -47,7 +47,8 @@ class Evaluation:
         pairs: what to measure.
         suite: the metrics.
         parser: finds the regions of the finished sources; called from several threads.
-        batch_size: pairs of 512 x 512 pixels in one pass of the metrics; larger pictures go in smaller batches.
+        batch_size: pairs of 512 x 512 pixels in one pass of the metrics; larger pictures go in smaller batches. On a
+            CPU pairs pass one by one: the arrays of one fit its cache, and take half the time.
         workers: threads that decode and parse.
     """
 
@@ -87,6 +88,8 @@ class Evaluation:
         measured: dict[str, Measurement] = {}
         for ((height, width), _), pairs in by_kind.items():
             size = max(1, self.batch_size * ALIGNED_SIZE**2 // max(height * width, ALIGNED_SIZE**2))
+            if self.suite.device.type == "cpu":
+                size = 1
             for begin in range(0, len(pairs), size):
                 batch = pairs[begin : begin + size]
                 measured |= {m.pair.name: m for m in self._fitting(batch)}
@@ -160,11 +163,14 @@ def _measure(pairs: Sequence[LoadedPair], suite: Suite) -> Iterator[Measurement]
 
 
 def _batch(pairs: Sequence[LoadedPair], device: torch.device) -> PairBatch:
+    def stack(pictures: Sequence[np.ndarray]) -> torch.Tensor:  # channels last, of which CPUs filter faster
+        return torch.stack([to_tensor(picture) for picture in pictures]).to(device, memory_format=torch.channels_last)
+
     oracles = [pair.oracle for pair in pairs if pair.oracle is not None]
     return PairBatch(
-        source=torch.stack([to_tensor(pair.source) for pair in pairs]).to(device),
-        target=torch.stack([to_tensor(pair.target) for pair in pairs]).to(device),
-        oracle=torch.stack([to_tensor(oracle) for oracle in oracles]).to(device) if oracles else None,
+        source=stack([pair.source for pair in pairs]),
+        target=stack([pair.target for pair in pairs]),
+        oracle=stack(oracles) if oracles else None,
         masks=torch.from_numpy(np.stack([pair.masks for pair in pairs])).to(device).float() / 255,
         oval=torch.from_numpy(np.stack([pair.oval for pair in pairs]))[:, None].to(device),
         has_face=torch.tensor([pair.has_face for pair in pairs], device=device),

@@ -41,4 +41,5 @@ class Leakage:
 def may_wear_makeup(support: torch.Tensor) -> torch.Tensor:
     """1 where makeup belongs, 0 elsewhere (N, 1, H, W), from M of the same shape."""
     radius = max(1, round(WOBBLE * support.shape[-1] / 512))
-    return max_pool2d((support > INSIDE).float(), 2 * radius + 1, stride=1, padding=radius)
+    across = max_pool2d((support > INSIDE).float(), (1, 2 * radius + 1), stride=1, padding=(0, radius))
+    return max_pool2d(across, (2 * radius + 1, 1), stride=1, padding=(radius, 0))

@@ -22,7 +22,8 @@ class StLpips:
     def __init__(self, device: torch.device) -> None:
         from stlpips_pytorch import stlpips
 
-        self.network = stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False).to(device)
+        network = stlpips.LPIPS(net="alex", variant="shift_tolerant", verbose=False)
+        self.network = network.to(device, memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

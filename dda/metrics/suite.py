@@ -90,6 +90,7 @@ class Suite:
         self.distances: dict[str, Distance] = {}
         self.pair_metrics: dict[str, PairMetric] = {}
         self.inception: Inception | None = None
+        self._to_itself: dict[torch.Size, dict[str, torch.Tensor]] = {}
         for name in self.names:
             if name == "st_lpips" and names is None and "lpips" in self.distances:
                 self.missing[name] = "it stands in for LPIPS, which was measured; metrics=[st_lpips] measures it"
@@ -135,9 +136,11 @@ class Suite:
         return self._with_pair_metrics(values, batch)
 
     def _baseline(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        # The distance of a picture to itself is the same for every picture: it is taken of the first one.
-        first, count = batch.source[:1], len(batch.source)
-        values = {name: metric(first, first).expand(count) for name, metric in self.distances.items()}
+        # The distance of a picture to itself is the same for every picture of a size: it is taken of the first one.
+        first, size = batch.source[:1], batch.source.shape[-2:]
+        if size not in self._to_itself:
+            self._to_itself[size] = {name: metric(first, first) for name, metric in self.distances.items()}
+        values = {name: value.expand(len(batch.source)) for name, value in self._to_itself[size].items()}
         return self._with_pair_metrics(values, batch.untouched())
 
     def _with_pair_metrics(self, values: dict[str, torch.Tensor], batch: PairBatch) -> dict[str, torch.Tensor]:
