@@ -47,8 +47,7 @@ class Evaluation:
         pairs: what to measure.
         suite: the metrics.
         parser: finds the regions of the finished sources; called from several threads.
-        batch_size: pairs of 512 x 512 pixels in one pass of the metrics; larger pictures go in smaller batches. On a
-            CPU pairs pass one by one: the arrays of one fit its cache, and take half the time.
+        batch_size: pairs of 512 x 512 pixels in one pass of the metrics; larger pictures go in smaller batches.
         workers: threads that decode and parse.
     """
 
@@ -88,8 +87,6 @@ class Evaluation:
         measured: dict[str, Measurement] = {}
         for ((height, width), _), pairs in by_kind.items():
             size = max(1, self.batch_size * ALIGNED_SIZE**2 // max(height * width, ALIGNED_SIZE**2))
-            if self.suite.device.type == "cpu":
-                size = 1
             for begin in range(0, len(pairs), size):
                 batch = pairs[begin : begin + size]
                 measured |= {m.pair.name: m for m in self._fitting(batch)}

@@ -59,7 +59,8 @@ def summary_csv(results: Mapping[str, Mapping[str, Any]]) -> bytes:
 def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """The main ones of the same numbers as rich prints them, a row an evaluation."""
     means = {name: _means(result) for name, result in results.items()}
-    shown = [measure for measure in _SHOWN if any(row.get(measure) is not None for row in means.values())]
+    taken = [name for row in means.values() for name, mean in row.items() if mean is not None]
+    shown = [name for name in _SHOWN if name in taken] or list(dict.fromkeys(taken))[: len(_SHOWN)]
     columns = [_column([row.get(measure) for row in means.values()]) for measure in shown]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
     table.add_column("evaluation", style="bold", overflow="fold")

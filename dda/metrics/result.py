@@ -65,7 +65,10 @@ class PairResult:
 
 @dataclass(frozen=True)
 class Statistic:
-    """A column over the pairs it applies to: mean, standard deviation, 95 % interval [low, high] of the mean."""
+    """A column over the pairs it applies to: mean, standard deviation, 95 % interval [low, high] of the mean.
+
+    What is not known is NaN: the interval where there are few people, see `dda.metrics.bootstrap`.
+    """
 
     mean: float
     sd: float

@@ -90,7 +90,7 @@ class Suite:
         self.distances: dict[str, Distance] = {}
         self.pair_metrics: dict[str, PairMetric] = {}
         self.inception: Inception | None = None
-        self._to_itself: dict[torch.Size, dict[str, torch.Tensor]] = {}
+        self._known_to_itself: dict[str, torch.Tensor] = {}
         for name in self.names:
             if name == "st_lpips" and names is None and "lpips" in self.distances:
                 self.missing[name] = "it stands in for LPIPS, which was measured; metrics=[st_lpips] measures it"
@@ -136,12 +136,20 @@ class Suite:
         return self._with_pair_metrics(values, batch)
 
     def _baseline(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        # The distance of a picture to itself is the same for every picture of a size: it is taken of the first one.
-        first, size = batch.source[:1], batch.source.shape[-2:]
-        if size not in self._to_itself:
-            self._to_itself[size] = {name: metric(first, first) for name, metric in self.distances.items()}
-        values = {name: value.expand(len(batch.source)) for name, value in self._to_itself[size].items()}
+        values = {name: self._to_itself(name, batch.source) for name in self.distances}
         return self._with_pair_metrics(values, batch.untouched())
+
+    def _to_itself(self, name: str, pictures: torch.Tensor) -> torch.Tensor:
+        """A distance of pictures (N, 3, H, W) to themselves, (N,): of a learned one, the first picture's for all.
+
+        It is the same for every picture, and takes long.
+        """
+        metric = self.distances[name]
+        if not metric.column.weights:
+            return metric(pictures, pictures)
+        if name not in self._known_to_itself:
+            self._known_to_itself[name] = metric(pictures[:1], pictures[:1])
+        return self._known_to_itself[name].expand(len(pictures))
 
     def _with_pair_metrics(self, values: dict[str, torch.Tensor], batch: PairBatch) -> dict[str, torch.Tensor]:
         for metric in self.pair_metrics.values():

@@ -83,6 +83,7 @@ def read_jobs(sweep: Path) -> list[Job]:
 
 
 def job_folders(sweep: Path) -> list[Path]:
+    """The folders of a sweep's jobs, in the order of their numbers."""
     return sorted((folder for folder in sweep.glob("[!.]*") if _starts(folder)), key=_natural)
 
 

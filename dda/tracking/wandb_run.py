@@ -141,7 +141,11 @@ def _mode(wanted: str) -> str:
 
 
 def recorded_config(cfg: DictConfig) -> dict[str, Any]:
-    """`cfg` with every reference resolved, and how it was composed where Hydra did it."""
+    """`cfg` with every reference resolved, how it was composed where Hydra did it, and the project's commit.
+
+    Raises:
+        omegaconf.MissingMandatoryValue: a value of `cfg` is `???`.
+    """
     config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(config, dict)
     composed = {}
@@ -169,6 +173,7 @@ def _commit() -> dict[str, dict[str, Any]]:
 
 
 def sync_command(run: wandb.Run) -> str:
+    """What to type to send the record of a run."""
     options = "" if run.offline else "--include-online "
     return f"wandb sync {options}{shlex.quote(str(Path(run.dir).parent))}"
 
@@ -191,6 +196,7 @@ def wandb_environment(staging: Path) -> Iterator[None]:
 
 
 def one_line(error: Exception) -> str:
+    """What an error of W&B's says, in one line."""
     if isinstance(error, ValidationError):  # of W&B's settings, as by WANDB_MODE=bogus
         return "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
     return first_line(error).rstrip(".")

@@ -47,7 +47,7 @@ def largest_face(portrait: Path, parser: MeshParser) -> PreparedFace:
     Raises:
         SourceError: the picture is unreadable, or shows no face that could be made up.
     """
-    (face,) = prepare(FaceDataset("portraits", portrait.parent, aligned=False), portrait.name, parser, "largest")
+    (face,) = prepare(FaceDataset("folder", portrait.parent, aligned=False), portrait.name, parser, "largest")
     if isinstance(face, SourceError):
         raise face
     return face

@@ -60,6 +60,15 @@ def test_every_number_is_in_the_file_and_the_main_ones_are_printed(
     assert "two: There is no makeup in these pairs." in printed and "Fine." not in printed
 
 
+def test_measures_that_are_no_main_ones_are_printed_where_there_are_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_evaluation(tmp_path / "one", overall={"ssim": mean(0.5)}, baseline={"ssim": mean(1)})
+    compare({"one": folder}, tmp_path)
+    printed = capsys.readouterr().out
+    assert "SSIM" in printed and "0.500" in printed and "Untouched" in printed and "1.000" in printed
+
+
 def test_words_of_the_table_stay_whole_on_a_narrow_terminal() -> None:
     overall = {name: {"mean": 0.5} for name in ("strength", "leakage", "background_error", "detail_kept")}
     result = {

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -46,6 +48,16 @@ def test_every_number_has_a_column_and_every_column_a_number(batch: PairBatch) -
     assert all(values.shape == (2,) for values in (*numbers.values.values(), *numbers.against_oracle.values()))
     assert numbers.changes.shape == (2, 4, 3)
     assert all(column.name == name for name, column in (suite.columns | suite.oracle_columns).items())
+
+
+def test_the_baseline_of_a_picture_without_one_leaves_the_others_theirs(batch: PairBatch) -> None:
+    """A flat picture has no structure; pictures come one by one, as on a CPU."""
+    suite = Suite(["structure", "st_lpips"], CPU)
+    flat = replace(batch, source=torch.ones_like(batch.source), target=torch.ones_like(batch.source))
+    assert suite(flat).baseline["structure"].isnan().all()
+    baseline = suite(batch).baseline
+    assert baseline["structure"].tolist() == pytest.approx([1, 1])
+    assert baseline["st_lpips"].tolist() == [0, 0]
 
 
 def test_the_same_distance_has_a_good_end_only_where_it_is_taken_to_the_oracle() -> None:

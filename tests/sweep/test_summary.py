@@ -1,4 +1,4 @@
-"""Sweeps as a user starts them, and the comparison that they end with."""
+"""Sweeps as a user starts them, and the summary that they end with."""
 
 import csv
 import errno
