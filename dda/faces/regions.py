@@ -70,6 +70,10 @@ LID = 11
 COVERED = (0.28, 0.45)
 """An eye of whose surround less than this share looks like skin lies under glasses or hair; above it is bare."""
 
+PALE = (-0.23, -0.18)
+"""Log red over green around the eyes, less that of this face's skin: less is what a mirrored lens reflects, for lids
+and the shadows under eyes are as red as skin, or redder."""
+
 BOTH = 1 / 6
 """How much the other eye tells of that: makeup on one eye alone looks like a mistake."""
 
@@ -146,13 +150,16 @@ def mesh_regions(image: np.ndarray, face: MeshFace) -> Regions[MeshFace]:
     quarter = Image.fromarray((mouth * 255).astype(np.uint8)).reduce(4).filter(ImageFilter.GaussianBlur(5 / 4 * unit))
     near_lips = quarter.resize(mouth.shape, Image.Resampling.BILINEAR)
     around_mouth = shape([points[list(LIPS_OUTER)]], feather=2, grow=5) * ramp(np.asarray(near_lips) / 255, 0.02, 0.1)
-    likeness = np.maximum(_skin_likeness(image, face, bare), around_mouth)
+    likeness, redness = _skin_likeness(image, face, bare)
+    likeness = np.maximum(likeness, around_mouth)
 
     lids = [shape([points[list(EYE_OUTLINES[side])]], feather=3, grow=LID) for side in sides]
     beyond = [surround * (1 - lid) for surround, lid in zip(surrounds, lids, strict=True)]
     # A lens is unlike skin all around the lid.
     bare_skin = np.array([(likeness * mask).sum() / max(mask.sum(), 1.0) for mask in beyond])
     in_sight = ramp(bare_skin + 2 * BOTH * (bare_skin.mean() - bare_skin), *COVERED)
+    around = sum(seen * mask for seen, mask in zip(in_sight, beyond, strict=True))
+    in_sight = in_sight * ramp((redness * around).sum() / max(np.sum(around), 1.0), *PALE)
     eyes = np.zeros_like(oval)
     brow = np.zeros_like(oval)
     for seen, surround, hair, lid in zip(in_sight, surrounds, brows, lids, strict=True):
@@ -195,8 +202,10 @@ def _faces_camera(points: np.ndarray, side: int) -> bool:
     return widths[side] >= MIN_EYE_WIDTH * widths[1 - side]
 
 
-def _skin_likeness(image: np.ndarray, face: MeshFace, sure: np.ndarray) -> np.ndarray:
-    """How much each pixel (H, W) looks like this face's own skin, in [0, 1].
+def _skin_likeness(image: np.ndarray, face: MeshFace, sure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much each pixel looks like this face's own skin, in [0, 1], and its log red over green, less the skin's.
+
+    Both (H, W) float32.
 
     Skin colour over a face is smooth: a quadratic in x and y is fitted to it, robustly, in logarithms
     (lightness, red over green, green over blue), so that a light from the side is no occlusion.
@@ -213,14 +222,17 @@ def _skin_likeness(image: np.ndarray, face: MeshFace, sure: np.ndarray) -> np.nd
     weight = weight * (np.arange(half.height)[:, None] > brow_line)
     rows = np.flatnonzero(weight.ravel() > 0.9)[::5]
     if len(rows) < 50:
-        return np.ones_like(sure)
+        return np.ones_like(sure), np.zeros_like(sure)
     fit, spread = _robust_fit(basis.reshape(6, -1)[:, rows].T, colours.reshape(3, -1)[:, rows].T)
-    error = (colours - np.tensordot(fit.T, basis, 1)) / spread[:, None, None]
+    departure = colours - np.tensordot(fit.T, basis, 1)
+    error = departure / spread[:, None, None]
     # Shine on skin is much brighter than the fit, and paler; a lens is only paler.
     distance = np.sqrt((error**2).sum(0)) * (1 - (1 - SHINE) * ramp(error[0], 0.5, 2.0))
     likeness = ((1 - ramp(distance, 2.5, 4.5)) * 255).astype(np.uint8)
     soft = Image.fromarray(likeness).filter(ImageFilter.GaussianBlur(size / 400))
-    return np.asarray(soft.resize((size, size), Image.Resampling.BILINEAR), np.float32) / 255
+    redness = Image.fromarray(departure[1].astype(np.float32))
+    whole = [picture.resize((size, size), Image.Resampling.BILINEAR) for picture in (soft, redness)]
+    return np.asarray(whole[0], np.float32) / 255, np.asarray(whole[1])
 
 
 def _robust_fit(basis: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -110,6 +110,20 @@ def test_an_eye_behind_a_dark_lens_gets_no_paint(prepared: PreparedFace) -> None
     assert eyes[other].mean() > 0.7 * prepared.regions["eyes"][other].mean()
 
 
+@pytest.mark.parametrize(("fall", "painted"), [(0.27, 0.0), (0.12, 0.8)])
+def test_eyes_behind_lenses_as_bright_as_skin_are_told_by_their_paleness(
+    fall: float, painted: float, portraits: list[PreparedFace]
+) -> None:
+    """A mirrored lens, and eyes that are a little colder than the face."""
+    prepared = portraits[0]
+    face = prepared.regions.face
+    lenses = inside(face, EYE_SURROUNDS[0], 1.3) | inside(face, EYE_SURROUNDS[1], 1.3)
+    picture = prepared.source.copy()
+    picture[lenses] = (picture[lenses] * np.exp([-2 / 3 * fall, fall / 3, fall / 3])).clip(0, 255).astype(np.uint8)
+    share = mesh_regions(picture, face)["eyes"].sum() / prepared.regions["eyes"].sum()
+    assert share == 0 if not painted else share > painted
+
+
 def test_exposure_does_not_move_the_masks(prepared: PreparedFace) -> None:
     darker = mesh_regions((prepared.source * 0.7).astype(np.uint8), prepared.regions.face)
     assert np.abs(darker.masks - prepared.regions.masks).mean() < 0.005
