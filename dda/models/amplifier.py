@@ -156,9 +156,10 @@ def _open_stable_diffusion(model: Any, device: torch.device) -> Amplifier:
     predicts_noise = base.scheduler.get("prediction_type", "epsilon") == "epsilon"
     if predicts_noise and (warning := noise_warning(base.unet, noise_levels(base.scheduler), conditions.bare())):
         _LOG.warning("model=sd15: %s", warning)
-    sampling = Sampling(model.steps, model.start, model.strength, model.scheduler, model.guidance, model.conditioning)
     gains = applied.alpha / ALPHA_REF * applied.region_weights
-    return StableDiffusionAmplifier(base, conditions, sampling, gains, device, pick_dtype(model.precision, device))
+    return StableDiffusionAmplifier(
+        base, conditions, Sampling.of(model), gains, device, pick_dtype(model.precision, device)
+    )
 
 
 def _misfits(model: Any, applied: Any) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Stable Diffusion 1 as an amplifier: two passes from one start, and the difference of what they decode to."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -33,6 +33,20 @@ class Sampling:
     scheduler: str = "DDIMScheduler"
     guidance: float = 1.0
     conditioning: str = "attention"
+
+    @classmethod
+    def of(cls, model: Any) -> "Sampling":
+        """That of ``cfg.model``."""
+        return cls(**{field.name: model[field.name] for field in fields(cls)})
+
+    def open(self, scheduler: Mapping[str, Any], device: torch.device) -> tuple[Sampler, DDIMInverseScheduler | None]:
+        """How a pass is walked on a base model of this scheduler configuration; and back, for ``start=inversion``.
+
+        Raises:
+            UserError: a scheduler that cannot do it, or a schedule finer than the model was trained on.
+        """
+        sampler = Sampler(self.scheduler, scheduler, self.steps, self.strength, device)
+        return sampler, sampler.inversion() if self.start == "inversion" else None
 
 
 @dataclass(frozen=True)
@@ -105,8 +119,7 @@ class StableDiffusionAmplifier:
         gate_by_region(self._unet)
         if _memory(device) < SMALL_MEMORY:
             self._vae.enable_slicing()  # not tiling: its seams would show in a difference of decodes
-        self._sampler = Sampler(sampling.scheduler, model.scheduler, sampling.steps, sampling.strength, device)
-        self._inverse = self._sampler.inversion() if sampling.start == "inversion" else None
+        self._sampler, self._inverse = sampling.open(model.scheduler, device)
         side = ALIGNED_SIZE // model.downsampling
         self.noise_shape: tuple[int, ...] = (1 + sampling.steps, model.vae.config.latent_channels, side, side)
 

@@ -1,7 +1,10 @@
 """Writing finished pairs, so that a file under its final name is always whole."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -16,18 +19,26 @@ def pair_name(place: int, face: int) -> str:
 
 
 def write_atomically(file: Path, data: bytes, tag: str = "new") -> None:
-    """Write `file` so that it is never seen half-written, whenever the process or the machine stops.
+    """Write `file` as `atomic_file` does."""
+    with atomic_file(file, tag) as stream:
+        stream.write(data)
 
-    The bytes wait in a hidden file beside it, `.NAME.TAG.tmp`, until they are on the disk.
+
+@contextmanager
+def atomic_file(file: Path, tag: str = "new") -> Iterator[BinaryIO]:
+    """A stream to write `file` through, which is never seen half-written, whenever the process or the machine stops.
+
+    The bytes wait in a hidden file beside it, `.NAME.TAG.tmp`, until they are on the disk. After an error there is
+    neither.
     """
     waiting = file.with_name(f".{file.name}.{tag}.tmp")
     try:
         with waiting.open("wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         waiting.replace(file)
-    except OSError:  # what a full disk left would keep it full
+    except Exception:  # what a full disk left would keep it full
         waiting.unlink(missing_ok=True)
         raise
 

@@ -55,7 +55,7 @@ def run_updates(
                 tracker.log({"loss": loss, "learning_rate": rate}, step=state.update)
             if state.update % train.checkpoint_every == 0 or state.update == train.updates:
                 save()  # before a look, which may want more memory than there is
-            if state.update % train.grid_every == 0:
+            if state.update % train.grid_every == 0 and state.update < train.updates:  # the last look is the caller's
                 look()
 
 

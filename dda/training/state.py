@@ -1,18 +1,17 @@
 """Training state: all that a stopped training needs to go on as if it had not stopped."""
 
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from dda.pairs.writer import write_atomically
+from dda.pairs.writer import atomic_file
 
 WARMUP = 50
 """Updates over which the learning rate rises from 0."""
@@ -64,8 +63,8 @@ class TrainingState(Generic[Model]):
 
     def save(self, file: Path) -> None:
         """Write the state so that a killed process leaves the old one or the new one, never half of one."""
-        data = io.BytesIO()  # of a full disk torch.save would tell in words of its own
-        torch.save(
+        save_torch(
+            file,
             {
                 "model": {name: parameter.detach() for name, parameter in self.trained.items()},
                 "ema": self.ema.state_dict(),
@@ -75,9 +74,7 @@ class TrainingState(Generic[Model]):
                 "update": self.update,
                 "scaler": None if self.scaler is None else self.scaler.state_dict(),
             },
-            data,
         )
-        write_atomically(file, data.getvalue())
 
     def load(self, file: Path) -> None:
         """Take over a saved state."""
@@ -97,3 +94,18 @@ class TrainingState(Generic[Model]):
 
 def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def save_torch(file: Path, content: Mapping[str, Any]) -> None:
+    """Write a torch file so that a killed process leaves the old one or the new one, never half of one.
+
+    Raises:
+        OSError: it cannot be written; nothing of it is left then.
+    """
+    try:
+        with atomic_file(file) as stream:
+            torch.save(content, stream)
+    except RuntimeError as error:  # in which torch, in words of its own, tells of a full disk
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise

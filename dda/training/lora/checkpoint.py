@@ -18,6 +18,7 @@ from dda.models.rdm import ALPHA_REF
 from dda.pairs.writer import write_atomically
 from dda.styles import REGIONS
 from dda.training.card import Kind, write_card
+from dda.training.state import save_torch
 
 SEED_FILE = "checkpoint.pth"
 
@@ -83,23 +84,17 @@ def save_seed_format(file: Path, checkpoint: Path, pretrained: str) -> None:
     applied = apply_checkpoint(checkpoint, unet)
     weights = unet.state_dict()
     scalars = {f"{region}_weight": applied.region_weights[REGIONS.index(region)] for region in ("eyes", "lips", "skin")}
-    waiting = file.with_suffix(".tmp")
-    content = {
-        "rdm_state_dict": {
-            "alpha": torch.tensor(applied.alpha),
-            **{f"unet.{name}": weight for name, weight in weights.items()},
+    save_torch(
+        file,
+        {
+            "rdm_state_dict": {
+                "alpha": torch.tensor(applied.alpha),
+                **{f"unet.{name}": weight for name, weight in weights.items()},
+            },
+            "fgmm_state_dict": scalars,
+            "unet_state_dict": weights,
         },
-        "fgmm_state_dict": scalars,
-        "unet_state_dict": weights,
-    }
-    try:
-        with waiting.open("wb") as stream:
-            torch.save(content, stream)
-        waiting.replace(file)
-    except (OSError, RuntimeError) as error:
-        waiting.unlink(missing_ok=True)
-        full = error.__context__  # torch ends in words of its own
-        raise (full if isinstance(full, OSError) else error) from None
+    )
 
 
 def _kind(made: Made) -> Kind:

@@ -1,7 +1,7 @@
 """LoRA training of Stable Diffusion: `run_train.py model=sd15`, on one device or (`accelerate launch`) on several."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from dda.machine.device import pick_device
 from dda.mistakes import UserError
 from dda.models.precision import dtype_name, pick_dtype
 from dda.models.pretrained import base_identity
-from dda.models.schedulers import Sampler
 from dda.models.stable_diffusion import Sampling
 from dda.models.text_conditions import BARE_PROMPT, PROMPT
 from dda.terminal import CONSOLE
@@ -71,7 +70,7 @@ def train_lora(cfg: DictConfig, run: Run, styles: list[str], pairs: list[Aligned
     tell_start(console, len(pairs), len(styles), state.update, cfg.model.pretrained)
     with open_tracker(cfg, folder, "train", run.name) if leads else nullcontext(Tracker()) as tracker:
         watch = Watch(held or pairs, "held-out" if held else "seed", cfg.model.steps, cfg.seed, tracker)
-        lora_watch = LoraWatch(watch, base, styles, _sampling(cfg.model), cfg.train.resolution)
+        lora_watch = LoraWatch(watch, base, styles, Sampling.of(cfg.model), cfg.train.resolution)
         _fit(cfg, accelerator, state, base, unet, pairs, lora_watch, console, state_file)
         if leads:
             with state.averaged():
@@ -105,17 +104,10 @@ def _accelerator(cfg: DictConfig) -> Accelerator:
 def _load(cfg: DictConfig, styles: Sequence[str], device: torch.device) -> Base:
     dtype = pick_dtype(cfg.train.precision, device)
     base = load_base(cfg.model.pretrained, *_prompts(cfg.model), styles, cfg.train.rank, device, dtype)
-    _check_sampling(_sampling(cfg.model), base.model.scheduler)
+    Sampling.of(cfg.model).open(base.model.scheduler, device)  # refused now, not by the first look at the pictures
     if cfg.train.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
     return base
-
-
-def _check_sampling(sampling: Sampling, scheduler: Mapping[str, Any]) -> None:
-    """Refuse before the first update what the first look at the pictures would refuse."""
-    sampler = Sampler(sampling.scheduler, scheduler, sampling.steps, sampling.strength, torch.device("cpu"))
-    if sampling.start == "inversion":
-        sampler.inversion()
 
 
 def _prompts(model: DictConfig) -> tuple[str, str]:
@@ -144,10 +136,6 @@ def _settings(
         "train.precision": dtype_name(pick_dtype(cfg.train.precision, device)),
         **{f"train.{key}": cfg.train[key] for key in keys},
     }
-
-
-def _sampling(model: DictConfig) -> Sampling:
-    return Sampling(model.steps, model.start, model.strength, model.scheduler, model.guidance, model.conditioning)
 
 
 def _fit(
