@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from dda.commandline import job, launch
+from dda.cli.entry_point import job, launch
 from dda.faces.dataset import open_dataset
 
 
@@ -11,7 +11,7 @@ from dda.faces.dataset import open_dataset
 @job
 def main(cfg: DictConfig) -> None:
     open_dataset(cfg.dataset)
-    from dda import amplify  # takes seconds: --help and a mistyped key or path need not wait for it
+    from dda.stages import amplify  # takes seconds: --help and a mistyped key or path need not wait for it
 
     amplify.main(cfg)
 

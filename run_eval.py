@@ -3,13 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from dda.commandline import job, launch
+from dda.cli.entry_point import job, launch
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="eval")
 @job
 def main(cfg: DictConfig) -> None:
-    from dda import evaluate  # takes seconds: --help and a mistyped key need not wait for it
+    from dda.stages import evaluate  # takes seconds: --help and a mistyped key need not wait for it
 
     evaluate.main(cfg)
 

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import torch
 from stlpips_pytorch import stlpips
 
-from dda.faces.mesh import FaceDetector
-from dda.faces.regions import mesh_regions
+from dda.faces.face_mesh import FaceDetector
+from dda.faces.parsing.mesh_masks import mesh_regions
 from dda.images import read_image
 from dda.metrics.psnr import masked_psnr
 

@@ -15,19 +15,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from dda.faces.mesh import FaceDetector
-from dda.faces.regions import Regions, mesh_regions
+from dda.authoring.artist import paint
+from dda.authoring.recipes import named_recipes
+from dda.faces.face_mesh import FaceDetector
+from dda.faces.parsing.mesh_masks import mesh_regions
+from dda.faces.region_masks import RegionMasks
 from dda.images import read_image, to_tensor
 from dda.metrics.psnr import masked_psnr
-from dda.styles import REGIONS
-from dda.training.artist import paint
-from dda.training.recipes import named_recipes
+from dda.regions import REGIONS
 
 LINE = 60
-"""Mean change of the channels, in grey levels, beyond which a recipe draws a line on the eyes."""
+"""Mean change of the channels, in gray levels, beyond which a recipe draws a line on the eyes."""
 
 
-def parts(regions: Regions, wanted: np.ndarray) -> dict[str, np.ndarray]:
+def parts(regions: RegionMasks, wanted: np.ndarray) -> dict[str, np.ndarray]:
     """Where strength is measured, (H, W) bool each."""
     found = {region: regions[region] > 0.5 for region in REGIONS}
     return found | {"liner": (np.abs(wanted).mean(-1) > LINE) & (regions["eyes"] > 0.3)}
@@ -41,7 +42,7 @@ def main() -> None:
     near: dict[str, list[float]] = defaultdict(list)
     untouched: dict[str, list[float]] = defaultdict(list)
     products: dict[tuple[str, str], np.ndarray] = defaultdict(lambda: np.zeros(2))
-    regions: dict[str, Regions] = {}
+    regions: dict[str, RegionMasks] = {}
     for row in pq.read_table(run / "manifest.parquet").to_pylist():
         style, source, target = row["style"], read_image(run / row["source"]), read_image(run / row["target"])
         if row["content_hash"] not in regions:

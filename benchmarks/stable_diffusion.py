@@ -16,11 +16,12 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dda.evaluation.evaluation import exact_arithmetic
-from dda.models.precision import DTYPES, pick_dtype, precision_error
-from dda.models.pretrained import StableDiffusion
-from dda.models.stable_diffusion import Sampling, StableDiffusionAmplifier
-from dda.styles import REGIONS, Style
+from dda.evaluation.evaluator import exact_arithmetic
+from dda.models.stable_diffusion.pipeline import Sampling, StableDiffusionResidualPipeline
+from dda.models.stable_diffusion.precision import DTYPES, pick_dtype, precision_error
+from dda.models.stable_diffusion.pretrained import StableDiffusion
+from dda.regions import REGIONS
+from dda.styles import Style
 
 SCHEDULER = {
     "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1,
@@ -55,9 +56,9 @@ def random_model() -> StableDiffusion:
     return StableDiffusion(unet.eval(), vae.eval(), None, None, SCHEDULER)
 
 
-def amplifier(precision: str, device: torch.device, steps: int) -> StableDiffusionAmplifier:
+def amplifier(precision: str, device: torch.device, steps: int) -> StableDiffusionResidualPipeline:
     sampling = Sampling(steps=steps, strength=0.3)
-    return StableDiffusionAmplifier(
+    return StableDiffusionResidualPipeline(
         random_model(), RandomConditions(), sampling, torch.ones(4), device, pick_dtype(precision, device)
     )
 
@@ -76,7 +77,7 @@ def faces(count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]
 _OVALS = ((0.35, 0.08, -0.1), (0.2, 0.08, 0.45), (0.35, 0.04, -0.25), (0.55, 0.75, 0.1))
 
 
-def batch(model: StableDiffusionAmplifier, count: int, styles: int) -> Iterator[torch.Tensor]:
+def batch(model: StableDiffusionResidualPipeline, count: int, styles: int) -> Iterator[torch.Tensor]:
     """The residuals of ``count`` faces in every style, as a run makes them."""
     source, masks = faces(count, model.device)
     noise = torch.randn(count, *model.noise_shape, generator=torch.Generator().manual_seed(1)).to(model.device)
@@ -95,7 +96,7 @@ def _finish(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _timed(model: StableDiffusionAmplifier, count: int, styles: int, repeats: int) -> float:
+def _timed(model: StableDiffusionResidualPipeline, count: int, styles: int, repeats: int) -> float:
     """Median seconds of a batch, after one that warms up."""
     seconds = []
     for _ in range(repeats + 1):

@@ -54,8 +54,8 @@ class ImageReadError(ImageError):
 def read_image(path: Path) -> np.ndarray:
     """Read a picture as uint8 (H, W, 3) RGB in sRGB, turned the way its EXIF orientation says.
 
-    Grey, CMYK, palette and 16-bit pictures are converted (16 bits are scaled to 8), transparent ones are laid
-    over white, an embedded colour profile is applied, and of an animation the first frame is taken.
+    Gray, CMYK, palette and 16-bit pictures are converted (16 bits are scaled to 8), transparent ones are laid
+    over white, an embedded color profile is applied, and of an animation the first frame is taken.
 
     Raises:
         ImageReadError: the file is missing, or the system cannot read it or lacks the memory.
@@ -151,7 +151,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits, which `convert` would clip. (16-bit colour is scaled by the decoder.)"""
+    """Scale 16-bit gray to 8 bits, which `convert` would clip. (16-bit color is scaled by the decoder.)"""
     if image.mode in ("I", "F"):
         raise ImageError("32-bit pixels have no fixed range: save the picture with 8 or 16 bits")
     if not image.mode.startswith("I;16"):

@@ -6,7 +6,7 @@ The last shard to finish does it by itself; this is for a run whose last shard c
 import argparse
 from pathlib import Path
 
-from dda.mistakes import UserError, told_in_one_line
+from dda.errors import UserError, exit_on_user_error
 from dda.pairs.journal import find_journals, read_journal
 from dda.pairs.manifest import MANIFEST, write_manifest
 
@@ -54,7 +54,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m dda.merge", description="Write the one manifest of a run.")
     parser.add_argument("run", type=Path, help="folder of the run, outputs/amplify/RUN")
-    with told_in_one_line():
+    with exit_on_user_error():
         print(merge(parser.parse_args().run))
 
 

@@ -14,7 +14,7 @@ def encode_png(image: np.ndarray) -> bytes:
     """uint8 (H, W, 3) RGB as the bytes of a PNG file (ISO/IEC 15948).
 
     Every row is filtered alike. Pillow tries all filters on every row, and spends half its time so; on photos it gains
-    nothing over the mean of the left and the upper neighbour.
+    nothing over the mean of the left and the upper neighbor.
     """
     height, width, _ = image.shape
     header = struct.pack(">2I5B", width, height, _BIT_DEPTH, _RGB, 0, 0, 0)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from dda.mistakes import UserError
-
-REGIONS = ("eyes", "lips", "skin", "brows")
+from dda.errors import UserError
+from dda.regions import REGIONS
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,14 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageEnhance, ImageOps
 
 from dda.faces.dataset import FaceDataset, open_dataset
-from dda.faces.mesh import FaceDetector
-from dda.faces.parser import MeshParser
-from dda.faces.prepare import PreparedFace, prepare
+from dda.faces.face_mesh import FaceDetector
+from dda.faces.parsing.parser import MeshParser
+from dda.faces.preparation import PreparedFace, prepare
 from dda.images import read_image, to_tensor, to_uint8
-from dda.models.checkpoint import load_compact
-from dda.models.compact import CompactAmplifier, CompactResidualModel
-from dda.models.rdm import Residuals, compose
+from dda.models.compact.checkpoint import load_compact
+from dda.models.compact.network import CompactResidualModel
+from dda.models.compact.pipeline import CompactPipeline
+from dda.models.residuals import Residuals, compose
 from tests.tiny_sd import make_tiny_sd
 
 ROOT = Path(__file__).parents[1]
@@ -102,8 +103,8 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(tiny_checkpoint: Path) -> CompactAmplifier:
-    return CompactAmplifier(load_compact(tiny_checkpoint), 1, torch.device("cpu"))
+def tiny(tiny_checkpoint: Path) -> CompactPipeline:
+    return CompactPipeline(load_compact(tiny_checkpoint), 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +129,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory, astronaut: np.ndarray, hopp
         "hopper.jpg": admiral,
         "hopper_flipped.png": ImageOps.mirror(admiral),
         "hopper_crop.png": admiral.crop((60, 0, 480, 480)),
-        "hopper_grey.png": ImageOps.grayscale(admiral),
+        "hopper_gray.png": ImageOps.grayscale(admiral),
         "bad/coffee.png": Image.fromarray(_skimage("coffee.png")),
     }
     for name, picture in pictures.items():

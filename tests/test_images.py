@@ -16,14 +16,14 @@ from tests.conftest import ROOT
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore:Image size:Warning:PIL")
 
 
-def _colours(height: int = 24, width: int = 40) -> np.ndarray:
+def _colors(height: int = 24, width: int = 40) -> np.ndarray:
     """A smooth picture whose four corners all differ."""
     y, x = np.mgrid[0:height, 0:width]
     channels = [255 * x / (width - 1), 255 * y / (height - 1), 255 - 200 * x / (width - 1)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
-def _png(values: np.ndarray, colour_type: int, bits: int = 16) -> bytes:
+def _png(values: np.ndarray, color_type: int, bits: int = 16) -> bytes:
     """A PNG written by hand, for the bit depths that Pillow reads and does not write."""
     height, width = values.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2" if bits == 16 else "u1").tobytes() for row in values)
@@ -31,7 +31,7 @@ def _png(values: np.ndarray, colour_type: int, bits: int = 16) -> bytes:
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
     signature = b"\x89PNG\r\n\x1a\n"
     return signature + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
@@ -56,16 +56,16 @@ def _difference(image: np.ndarray, other: np.ndarray) -> int:
 )
 def test_reads_every_format(tmp_path: Path, suffix: str, options: dict, tolerance: int) -> None:
     path = tmp_path / f"picture.{suffix}"
-    Image.fromarray(_colours()).save(path, **options)
+    Image.fromarray(_colors()).save(path, **options)
     image = read_image(path)
     assert image.dtype == np.uint8 and image.flags.writeable and image.flags.c_contiguous
-    assert _difference(image, _colours()) <= tolerance
+    assert _difference(image, _colors()) <= tolerance
 
 
 def test_the_contents_decide_not_the_suffix(tmp_path: Path) -> None:
     path = tmp_path / "really_a_png.jpg"
-    path.write_bytes(encode_png(_colours()))
-    assert np.array_equal(read_image(path), _colours())
+    path.write_bytes(encode_png(_colors()))
+    assert np.array_equal(read_image(path), _colors())
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
@@ -84,30 +84,30 @@ def test_exif_orientation_is_applied(tmp_path: Path, suffix: str, orientation: i
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"turned.{suffix}"
-    stored = Image.fromarray(np.ascontiguousarray(stored_of[orientation](_colours())))
+    stored = Image.fromarray(np.ascontiguousarray(stored_of[orientation](_colors())))
     stored.save(path, exif=exif.tobytes(), quality=98, **({"lossless": True} if suffix == "webp" else {}))
-    assert _difference(read_image(path), _colours()) <= 25
+    assert _difference(read_image(path), _colors()) <= 25
 
 
 def test_broken_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
     path = tmp_path / "broken_exif.jpg"
     for exif in (b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x09"):
-        Image.fromarray(_colours()).save(path, exif=exif, quality=98, subsampling=0)
-        assert _difference(read_image(path), _colours()) <= 4
+        Image.fromarray(_colors()).save(path, exif=exif, quality=98, subsampling=0)
+        assert _difference(read_image(path), _colors()) <= 4
 
 
 @pytest.mark.parametrize("mode", ["L", "1"])
-def test_grey_becomes_three_equal_channels(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / "grey.png"
-    grey = Image.fromarray(_colours()).convert(mode)
-    grey.save(path)
+def test_gray_becomes_three_equal_channels(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "gray.png"
+    gray = Image.fromarray(_colors()).convert(mode)
+    gray.save(path)
     image = read_image(path)
-    assert np.array_equal(image, np.asarray(grey.convert("RGB")))
+    assert np.array_equal(image, np.asarray(gray.convert("RGB")))
 
 
 def test_palettes_with_and_without_transparency(tmp_path: Path) -> None:
     path = tmp_path / "palette.png"
-    palette = Image.fromarray(_colours()).quantize(32)
+    palette = Image.fromarray(_colors()).quantize(32)
     palette.save(path)
     assert np.array_equal(read_image(path), np.asarray(palette.convert("RGB")))
 
@@ -122,15 +122,15 @@ def test_palettes_with_and_without_transparency(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["png", "webp", "tiff"])
 def test_alpha_is_laid_over_white(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"alpha.{suffix}"
-    colours = _colours()
-    alpha = np.full(colours.shape[:2], 255, np.uint8)
+    colors = _colors()
+    alpha = np.full(colors.shape[:2], 255, np.uint8)
     alpha[:, :10], alpha[:, 10:20] = 0, 128
-    Image.fromarray(np.dstack([colours, alpha])).save(path, lossless=True)
-    over_white = 255 + (colours.astype(float) - 255) * alpha[..., None] / 255
+    Image.fromarray(np.dstack([colors, alpha])).save(path, lossless=True)
+    over_white = 255 + (colors.astype(float) - 255) * alpha[..., None] / 255
     assert _difference(read_image(path), over_white.round().astype(np.uint8)) <= 1
 
 
-def test_a_transparent_colour_becomes_white(tmp_path: Path) -> None:
+def test_a_transparent_color_becomes_white(tmp_path: Path) -> None:
     path = tmp_path / "key.png"
     pixels = np.full((4, 4, 3), 40, np.uint8)
     pixels[0] = (10, 20, 30)
@@ -139,14 +139,14 @@ def test_a_transparent_colour_becomes_white(tmp_path: Path) -> None:
     assert (image[0] == 255).all() and (image[1:] == 40).all()
 
 
-@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
-def test_sixteen_bit_png_is_scaled_not_clipped(tmp_path: Path, colour_type: int, channels: int) -> None:
+@pytest.mark.parametrize(("color_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixteen_bit_png_is_scaled_not_clipped(tmp_path: Path, color_type: int, channels: int) -> None:
     ramp = np.linspace(0, 65535, 64 * 4).round().astype(np.uint16).reshape(4, 64)
     values = np.stack([ramp] * channels, axis=-1)
     if channels in (2, 4):
         values[..., -1] = 65535
     path = tmp_path / "sixteen.png"
-    path.write_bytes(_png(values, colour_type))
+    path.write_bytes(_png(values, color_type))
     expected = np.stack([ramp / 257] * 3, axis=-1).round().astype(np.uint8)
     assert _difference(read_image(path), expected) <= 1
 
@@ -180,40 +180,40 @@ def test_tiff_layouts_that_pillow_misreads_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["jpg", "tiff"])
 def test_cmyk_is_not_inverted(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"cmyk.{suffix}"
-    Image.fromarray(_colours()).convert("CMYK").save(path, quality=98, subsampling=0)
-    assert _difference(read_image(path), _colours()) <= 8
+    Image.fromarray(_colors()).convert("CMYK").save(path, quality=98, subsampling=0)
+    assert _difference(read_image(path), _colors()) <= 8
 
 
 def test_an_embedded_profile_is_applied(tmp_path: Path) -> None:
     """Linear light without its profile would look far too dark; with it, it is the sRGB picture again."""
-    colours = _colours()
-    scaled = colours / 255
+    colors = _colors()
+    scaled = colors / 255
     linear = np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
     path = tmp_path / "linear.png"
     stored = Image.fromarray((linear * 255).round().astype(np.uint8))
     stored.save(path, icc_profile=_linear_profile())
-    bright = colours.min(axis=-1) > 60  # eight linear bits are too few for the shadows
-    assert _difference(read_image(path)[bright], colours[bright]) <= 4
-    assert _difference(np.asarray(stored)[bright], colours[bright]) > 40
+    bright = colors.min(axis=-1) > 60  # eight linear bits are too few for the shadows
+    assert _difference(read_image(path)[bright], colors[bright]) <= 4
+    assert _difference(np.asarray(stored)[bright], colors[bright]) > 40
 
 
 def test_the_standard_profile_changes_nothing_and_a_broken_one_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "profile.png"
     standard = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for profile in (standard, b"no profile at all", standard[:200], _linear_profile()[:300]):
-        Image.fromarray(_colours()).save(path, icc_profile=profile)
-        assert np.array_equal(read_image(path), _colours())
+        Image.fromarray(_colors()).save(path, icc_profile=profile)
+        assert np.array_equal(read_image(path), _colors())
 
 
 def test_a_profile_of_another_kind_is_ignored(tmp_path: Path) -> None:
-    path = tmp_path / "grey_with_rgb_profile.png"
-    grey = Image.fromarray(_colours()).convert("L")
-    grey.save(path, icc_profile=_linear_profile())
-    assert np.array_equal(read_image(path), np.asarray(grey.convert("RGB")))
+    path = tmp_path / "gray_with_rgb_profile.png"
+    gray = Image.fromarray(_colors()).convert("L")
+    gray.save(path, icc_profile=_linear_profile())
+    assert np.array_equal(read_image(path), np.asarray(gray.convert("RGB")))
 
 
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "lime")]
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue", "lime")]
     for suffix in ("gif", "webp", "png", "tiff"):
         path = tmp_path / f"moving.{suffix}"
         frames[0].save(path, save_all=True, append_images=frames[1:])
@@ -237,7 +237,7 @@ def test_damaged_bytes_give_a_picture_or_a_reason(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     for suffix in ("jpg", "png", "webp", "tiff", "bmp", "gif"):
         path = tmp_path / f"damaged.{suffix}"
-        Image.fromarray(_colours()).save(path)
+        Image.fromarray(_colors()).save(path)
         whole = np.frombuffer(path.read_bytes(), np.uint8)
         for _ in range(40):
             damaged = whole.copy()
@@ -294,7 +294,7 @@ def test_what_the_system_cannot_read_is_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", [8_100, 12_000, 60_000])
 def test_decompression_bombs_are_refused_before_decoding(tmp_path: Path, side: int) -> None:
     row = np.zeros((1, 1, 1), np.uint8)
-    header = bytearray(_png(row, colour_type=0, bits=8))
+    header = bytearray(_png(row, color_type=0, bits=8))
     header[16:24] = struct.pack(">II", side, side)
     header[29:33] = struct.pack(">I", zlib.crc32(bytes(header[12:29])))
     path = tmp_path / "bomb.png"
@@ -317,24 +317,24 @@ def test_to_uint8_clips_and_rounds_halves_to_even() -> None:
 
 
 def test_resize_takes_height_first_and_is_antialiased() -> None:
-    assert resize(_colours(24, 40), (12, 20)).shape == (12, 20, 3)
-    assert resize(_colours(24, 40), (24, 40)).shape == (24, 40, 3)
+    assert resize(_colors(24, 40), (12, 20)).shape == (12, 20, 3)
+    assert resize(_colors(24, 40), (24, 40)).shape == (24, 40, 3)
     checkers = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
     small = resize(np.stack([checkers] * 3, axis=-1), (8, 8))
     assert small.min() > 120 and small.max() < 136
 
 
 def test_content_hash_depends_on_pixels_and_shape_alone(tmp_path: Path) -> None:
-    colours = _colours()
+    colors = _colors()
     path = tmp_path / "picture.webp"
-    Image.fromarray(colours).save(path, lossless=True)
-    assert content_hash(read_image(path)) == content_hash(colours)
-    assert content_hash(colours[:, ::-1]) == content_hash(np.ascontiguousarray(colours[:, ::-1]))
-    assert content_hash(colours.reshape(40, 24, 3)) != content_hash(colours)
-    changed = colours.copy()
+    Image.fromarray(colors).save(path, lossless=True)
+    assert content_hash(read_image(path)) == content_hash(colors)
+    assert content_hash(colors[:, ::-1]) == content_hash(np.ascontiguousarray(colors[:, ::-1]))
+    assert content_hash(colors.reshape(40, 24, 3)) != content_hash(colors)
+    changed = colors.copy()
     changed[0, 0, 0] ^= 1
-    assert content_hash(changed) != content_hash(colours)
-    assert len(content_hash(colours)) == 64
+    assert content_hash(changed) != content_hash(colors)
+    assert len(content_hash(colors)) == 64
 
 
 def _linear_profile() -> bytes:

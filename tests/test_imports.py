@@ -10,7 +10,13 @@ from tests.conftest import ROOT
 
 def test_neither_opencv_nor_facer_loads_unless_asked_for() -> None:
     """OpenCV needs libGL, which a machine without a display may lack; facer imports it."""
-    modules = ("dda.amplify", "dda.engines.worker", "dda.evaluate", "dda.training.train", "dda.training.author")
+    modules = (
+        "dda.stages.amplify",
+        "dda.engines.worker",
+        "dda.stages.evaluate",
+        "dda.training.compact.trainer",
+        "dda.authoring.author",
+    )
     code = f"import sys, {', '.join(modules)}; print([name for name in ('cv2', 'facer') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

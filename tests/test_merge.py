@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from dda.errors import UserError
 from dda.merge import merge
-from dda.mistakes import UserError
 from dda.pairs.journal import Journal, PairRow
 
 

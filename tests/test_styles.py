@@ -4,9 +4,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from dda.config.store import register_configs
-from dda.mistakes import UserError
-from dda.styles import REGIONS, Style, resolve_styles
-from tests.test_conf import CONF
+from dda.errors import UserError
+from dda.regions import REGIONS
+from dda.styles import Style, resolve_styles
+from tests.config.test_conf import CONF
 
 FIVE = ["Natural makeup", "Glamorous makeup", "Smokey eyes", "Red lip makeup", "Korean makeup"]
 

@@ -8,9 +8,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dda.config.hydra_errors import describe_option_error
 from dda.config.limits import LIMITS, STRENGTH, Limit, refuse
 from dda.config.schema import AmplifyConfig, EvalConfig, TrainConfig
-from dda.mistakes import UserError, explain_value
+from dda.errors import UserError
 
 
 def check(cfg: DictConfig) -> None:
@@ -25,7 +26,7 @@ def check(cfg: DictConfig) -> None:
     try:
         typed = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
-        raise UserError(explain_value(error)) from error
+        raise UserError(describe_option_error(error)) from error
     for key in sorted(OmegaConf.missing_keys(typed)):
         raise UserError(f"{key}: must be given; write {key}=VALUE")
     for key, limit in LIMITS.items():

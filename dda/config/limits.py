@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dda.mistakes import UserError
+from dda.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dda.config.limits import FOLDER_NAME, refuse
-from dda.mistakes import UserError
+from dda.errors import UserError
 
 STATE_NAME = "state.pt"
 """In the folder of a training: what it goes on from."""

@@ -8,13 +8,13 @@ from typing import Any
 from filelock import FileLock
 
 from dda.config.run_folder import SWEEP_RECORD
-from dda.mistakes import UserError
-from dda.pairs.writer import write_atomically
+from dda.errors import UserError
+from dda.files import write_atomically
 
 SETTINGS = "settings.json"
 
 
-def claim(run_dir: Path, settings: Mapping[str, Any]) -> None:
+def store_or_check_settings(run_dir: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a new run, or check those of a begun one (:func:`check_settings`)."""
     check_settings(run_dir, settings)
     file = run_dir / SETTINGS

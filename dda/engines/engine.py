@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from dda.machine.timing import StageTimes
-from dda.mistakes import UserError
+from dda.errors import UserError
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
+from dda.system.stage_times import StageTimes
 
 
 class Engine(Protocol):

@@ -19,13 +19,13 @@ from ray.exceptions import RayActorError
 
 from dda.config.schema import PATHS
 from dda.engines.worker import Worker
-from dda.machine.device import pick_device
-from dda.machine.memory import keep_freed_memory
-from dda.machine.timing import StageTimes
-from dda.mistakes import UserError, first_line
+from dda.errors import UserError, first_line
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import remove_unfinished
+from dda.system.device import pick_device
+from dda.system.memory import keep_freed_memory
+from dda.system.stage_times import StageTimes
 
 MOST_BATCHES = 8
 """Batches in one block: within it an actor decodes and writes beside its model, and its death costs one block."""

@@ -11,18 +11,19 @@ from typing import Any
 
 import torch
 
-from dda.amplification import Amplification, Outcome, Strength
+from dda.errors import UserError, describe_error
 from dda.faces.dataset import open_dataset
-from dda.faces.parser import FaceParser, open_parser
-from dda.faces.prepare import prepare
-from dda.machine.device import pick_device
-from dda.machine.timing import StageTimes
-from dda.mistakes import UserError, explain
-from dda.models.amplifier import Amplifier, known_styles, open_amplifier
+from dda.faces.parsing.parser import FaceParser, open_parser
+from dda.faces.preparation import prepare
+from dda.models.residual_pipeline import ResidualPipeline, known_styles, open_pipeline
+from dda.pairs.generator import Outcome, PairGenerator, Strength
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import PairWriter
-from dda.styles import REGIONS, resolve_styles
+from dda.regions import REGIONS
+from dda.styles import resolve_styles
+from dda.system.device import pick_device
+from dda.system.stage_times import StageTimes
 
 
 class Worker:
@@ -48,7 +49,7 @@ class Worker:
         self.times = StageTimes()
         prepare_source = functools.partial(prepare, open_dataset(cfg.dataset), parser=parser, faces=cfg.faces)
         self._amplification = functools.partial(
-            Amplification,
+            PairGenerator,
             prepare=self.times.measure("prepare")(prepare_source),
             amplifier=amplifier,
             styles={style.name: style for style in resolve_styles(cfg.style_set, known_styles(cfg.model))},
@@ -99,21 +100,21 @@ def _write(writer: PairWriter, outcome: Outcome) -> PairRow:
     try:
         writer.write(row.name, outcome.source, outcome.target, outcome.source_png)
     except OSError as error:
-        if line := explain(error):  # a full disk would fail every pair to the end of the plan
+        if line := describe_error(error):  # a full disk would fail every pair to the end of the plan
             raise UserError(line) from error
         reason = str(error.strerror or error)
         return replace(row, status="failed", stage="write", reason=reason, name="", measures={})
     return row
 
 
-def _open_both(cfg: Any, device: torch.device) -> tuple[FaceParser, Amplifier]:
+def _open_both(cfg: Any, device: torch.device) -> tuple[FaceParser, ResidualPipeline]:
     """The parser and the model; what both of them lack is said at once, so that one trip fetches it all."""
     try:
         parser = open_parser(cfg.parser, device)
     except UserError as lacking:
         try:
-            open_amplifier(cfg.model, device)
+            open_pipeline(cfg.model, device)
         except UserError as also:
             raise UserError(f"{lacking}; and {also}") from also
         raise
-    return parser, open_amplifier(cfg.model, device)
+    return parser, open_pipeline(cfg.model, device)

@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 import numpy as np
 import torch
 
-from dda.evaluation.evaluation import Measurement
+from dda.evaluation.bootstrap import bootstrap
+from dda.evaluation.evaluator import Measurement
+from dda.evaluation.labels import label
+from dda.evaluation.result import PairResult, Result, Statistic
+from dda.evaluation.verdict import verdicts
 from dda.metrics import consistency, fid, kid, separability
-from dda.metrics.bootstrap import bootstrap
-from dda.metrics.labels import label
 from dda.metrics.metric import Column
-from dda.metrics.result import PairResult, Result, Statistic
 from dda.metrics.skin_tone import tone_gap
 from dda.metrics.suite import Suite
-from dda.metrics.verdict import verdicts
 
 ENDS = 4
 """How many pairs are named at each end of a column."""
@@ -35,7 +35,7 @@ RAW_LEAKAGE = Column(
 SetNumbers = dict[str, tuple[Column, float]]
 
 
-def summarise(
+def summarize(
     title: str, pairs_root: str, oracle_root: str | None, measurements: Sequence[Measurement], suite: Suite, seed: int
 ) -> Result:
     """The result of an evaluation.
@@ -152,7 +152,7 @@ def _consistency(styled: Sequence[Measurement]) -> SetNumbers:
 
 
 def _changes(styled: Sequence[Measurement]) -> tuple[np.ndarray, list[str], list[str]]:
-    """Colour changes (N, 4, 3), styles and faces."""
+    """Color changes (N, 4, 3), styles and faces."""
     changes = np.stack([m.changes for m in styled if m.changes is not None])
     return changes, [m.pair.style for m in styled], [m.pair.face for m in styled]
 

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from dda.errors import UserError
 from dda.images import read_image
-from dda.mistakes import UserError
 
 # HEIC is listed though it cannot be decoded, so that such a photo ends as a row with a reason.
 SUFFIXES = (

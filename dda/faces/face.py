@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from dda.faces.align import ALIGNED_SIZE, ffhq_matrix, invert, resample, scale_of
+from dda.faces.alignment import ALIGNED_SIZE, ffhq_matrix, invert, resample, scale_of
 
 MEAN_FACE = np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, 0.55, -0.66], [-0.44, 1.03, -0.1], [0.44, 1.03, -0.1]])
 """Key points (5, 3) of a face from the front, in distances between the eyes; z grows away from the camera.
@@ -19,7 +19,7 @@ class Face:
     """One face in a picture.
 
     Attributes:
-        key_points: (5, 2) in continuous picture pixels: the two eye centres, the tip of the nose and the two corners of
+        key_points: (5, 2) in continuous picture pixels: the two eye centers, the tip of the nose and the two corners of
             the mouth, image-left first while the head is upright.
         size: larger side of the face's bounding box, in pixels.
         score: how sure the detector is, in [0, 1].
@@ -31,7 +31,7 @@ class Face:
 
     @property
     def eyes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Centres of the two eyes, image-left first, each (2,)."""
+        """Centers of the two eyes, image-left first, each (2,)."""
         return self.key_points[0], self.key_points[1]
 
     @property

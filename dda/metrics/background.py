@@ -7,7 +7,7 @@ import torch
 from dda.metrics.metric import Column, PairBatch
 
 HALF_LEVEL = 0.5 / 255
-"""Half a grey level: less is no change in an 8-bit picture."""
+"""Half a gray level: less is no change in an 8-bit picture."""
 
 
 class Background:

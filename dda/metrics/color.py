@@ -1,4 +1,4 @@
-"""CIELAB (D65) and CIEDE2000 (Sharma et al. 2005), batched: how different two colours look."""
+"""CIELAB (D65) and CIEDE2000 (Sharma et al. 2005), batched: how different two colors look."""
 
 import math
 
@@ -29,7 +29,7 @@ def to_lab(image: torch.Tensor) -> torch.Tensor:
 
 
 def ciede2000(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Colour difference (N, 1, H, W) of two CIELAB pictures (N, 3, H, W); about 1 is just noticeable."""
+    """Color difference (N, 1, H, W) of two CIELAB pictures (N, 3, H, W); about 1 is just noticeable."""
     (l1, a1, b1), (l2, a2, b2) = a.unbind(1), b.unbind(1)
     chroma = (torch.hypot(a1, b1) + torch.hypot(a2, b2)) / 2
     stretch = 1.5 - 0.5 * _saturated(chroma)
@@ -37,10 +37,10 @@ def ciede2000(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     c1, c2 = torch.hypot(a1, b1), torch.hypot(a2, b2)
     h1, h2 = torch.atan2(b1, a1) % (2 * math.pi), torch.atan2(b2, a2) % (2 * math.pi)
     turn = h2 - h1
-    colourless = c1 * c2 == 0  # a grey has no hue
-    turn = torch.where(colourless, 0, (turn + math.pi) % (2 * math.pi) - math.pi)
+    colorless = c1 * c2 == 0  # a gray has no hue
+    turn = torch.where(colorless, 0, (turn + math.pi) % (2 * math.pi) - math.pi)
     # The mean hue lies on the shorter of the two arcs between them.
-    hue = torch.where(colourless, h1 + h2, (h1 + turn / 2) % (2 * math.pi))
+    hue = torch.where(colorless, h1 + h2, (h1 + turn / 2) % (2 * math.pi))
 
     light, chroma = (l1 + l2) / 2, (c1 + c2) / 2
     weight = (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dda.metrics.metric import Column
-from dda.styles import REGIONS
+from dda.regions import REGIONS
 
 
 def column(style: str) -> Column:
@@ -16,13 +16,13 @@ def column(style: str) -> Column:
         low=-1,
         high=1,
         better="higher",
-        about=f"How alike the colour change of {style} is from person to person (mean cosine over all pairs of "
+        about=f"How alike the color change of {style} is from person to person (mean cosine over all pairs of "
         "people); a style that ought to suit each person differently is rightly below 1.",
     )
 
 
 def consistency(changes: np.ndarray, styles: Sequence[str], people: Sequence[str]) -> dict[str, float]:
-    """By style, the mean cosine of the colour changes over all pairs of different people; NaN for one person.
+    """By style, the mean cosine of the color changes over all pairs of different people; NaN for one person.
 
     Pairs without any region do not count.
 

@@ -1,4 +1,4 @@
-"""Identity: whether a face recogniser still takes target and source for one person."""
+"""Identity: whether a face recognizer still takes target and source for one person."""
 
 import importlib.util
 import math

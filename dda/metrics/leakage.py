@@ -25,7 +25,7 @@ class Leakage:
             low=0,
             high=1,
             better="lower",
-            about="Share of the colour change that lies outside the regions (hair, eyeballs, teeth, background); where "
+            about="Share of the color change that lies outside the regions (hair, eyeballs, teeth, background); where "
             "the same parser composed the pair it shows nothing but the wobble of the masks.",
         ),
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from dda.machine.patience import limited_patience
 from dda.metrics.metric import Column, MissingWeights
+from dda.system.network import socket_timeout
 
 ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 
@@ -42,7 +42,7 @@ class Lpips:
         try:
             if file.is_file():  # torchvision would run code in it, so one that holds more than tensors ends here
                 torch.load(file, map_location="cpu", weights_only=True)
-            with limited_patience(), _quiet():
+            with socket_timeout(), _quiet():
                 network = lpips.LPIPS(net="alex", verbose=False)
         except Exception as error:  # no network, or a file for whose damage torch has no common class
             reason = f"AlexNet's weights can neither be read from {cache} nor downloaded; save {ALEXNET} there"

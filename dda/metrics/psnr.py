@@ -5,7 +5,7 @@ import torch
 from dda.metrics.metric import Column, weighted_mean
 
 CEILING = 100.0
-"""Decibels of equal pictures: as infinity, one of them would make the mean of a set infinite. One grey level everywhere
+"""Decibels of equal pictures: as infinity, one of them would make the mean of a set infinite. One gray level everywhere
 is 48 dB, one in each 150,000 values is 100."""
 
 

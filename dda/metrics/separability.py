@@ -1,13 +1,13 @@
-"""Separability: whether the styles of a set can be told apart by what they do to the regions' colours."""
+"""Separability: whether the styles of a set can be told apart by what they do to the regions' colors."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from dda.metrics.metric import Column
-from dda.styles import REGIONS
+from dda.regions import REGIONS
 
-NEIGHBOURS = 5
+NEIGHBORS = 5
 FOLDS = 5
 
 COLUMN = Column(
@@ -16,14 +16,14 @@ COLUMN = Column(
     low=0,
     high=1,
     better="higher",
-    about="How often a pair's style is guessed right from the colour change of its regions, by the five most alike "
+    about="How often a pair's style is guessed right from the color change of its regions, by the five most alike "
     "pairs of other people (a picture counts as a person); by chance one over the number of styles. Styles that are "
     "apart are not yet good.",
 )
 
 
 def separability(changes: np.ndarray, styles: Sequence[str], people: Sequence[str]) -> float:
-    """Accuracy of k nearest neighbours with people held out; NaN for one style, or too few people for the folds.
+    """Accuracy of k nearest neighbors with people held out; NaN for one style, or too few people for the folds.
 
     Each number is scaled by its spread over the set (lips move ten times as far as skin), and two pairs are compared
     in the regions that both have. Pairs without any region do not count.
@@ -31,7 +31,7 @@ def separability(changes: np.ndarray, styles: Sequence[str], people: Sequence[st
     Args:
         changes: mean CIELAB change of each region (N, 4, 3), NaN where a face lacks it.
         styles: N names.
-        people: whose face each pair shows, N names: nobody is in a fold and among its neighbours.
+        people: whose face each pair shows, N names: nobody is in a fold and among its neighbors.
     """
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.neighbors import KNeighborsClassifier
@@ -44,9 +44,9 @@ def separability(changes: np.ndarray, styles: Sequence[str], people: Sequence[st
     if len(set(worn)) < 2 or len(set(who)) < FOLDS:
         return np.nan
     features = features[:, np.isfinite(features).any(0)]
-    classifier = make_pipeline(StandardScaler(), KNeighborsClassifier(NEIGHBOURS, metric="nan_euclidean"))
+    classifier = make_pipeline(StandardScaler(), KNeighborsClassifier(NEIGHBORS, metric="nan_euclidean"))
     folds = list(GroupKFold(FOLDS).split(features, worn, who))
-    if min(len(others) for others, _ in folds) < NEIGHBOURS:
+    if min(len(others) for others, _ in folds) < NEIGHBORS:
         return np.nan
     guesses = cross_val_predict(classifier, features, worn, cv=folds)
     return float(np.mean(guesses == worn))

@@ -10,15 +10,15 @@ from scipy.stats import spearmanr
 from dda.metrics.color import to_lab
 from dda.metrics.metric import Column, PairBatch, weighted_mean
 
-GREY = 3.0
-"""Chroma (CIELAB) up to which skin is that of a picture without colours, whose angle would be that of noise."""
+GRAY = 3.0
+"""Chroma (CIELAB) up to which skin is that of a picture without colors, whose angle would be that of noise."""
 
 PEOPLE = 6
 """How many it takes to speak of thirds: of fewer, one person less another would be the gap."""
 
 
 class SkinTone:
-    """ITA (individual typology angle, Chardon et al. 1991) of the source's mean skin colour, in degrees."""
+    """ITA (individual typology angle, Chardon et al. 1991) of the source's mean skin color, in degrees."""
 
     columns = (
         Column(
@@ -28,16 +28,16 @@ class SkinTone:
             high=180,
             better="none",
             about="Individual typology angle of the source's skin: above 55 very light, 10 to 28 tan, below -30 dark; "
-            "it is taken from the picture as it is, so the light of the scene moves it; grey skin has none.",
+            "it is taken from the picture as it is, so the light of the scene moves it; gray skin has none.",
         ),
     )
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """(N,) in degrees; NaN where there is no skin, or none with a colour."""
+        """(N,) in degrees; NaN where there is no skin, or none with a color."""
         lab, skin = to_lab(batch.source), batch.mask("skin")
         light, red, yellow = (weighted_mean(lab[:, channel : channel + 1], skin) for channel in (0, 1, 2))
         tone = torch.rad2deg(torch.atan2(light - 50, yellow))
-        return {"skin_tone": tone.where(torch.hypot(red, yellow) > GREY, torch.nan)}
+        return {"skin_tone": tone.where(torch.hypot(red, yellow) > GRAY, torch.nan)}
 
 
 @dataclass(frozen=True)

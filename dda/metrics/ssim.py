@@ -6,7 +6,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from dda.metrics.metric import Column
 
 REACH = 5
-"""Pixels that the window of 11 reaches past its centre: where it would leave the picture, SSIM is not taken."""
+"""Pixels that the window of 11 reaches past its center: where it would leave the picture, SSIM is not taken."""
 
 
 class Ssim:

@@ -1,10 +1,10 @@
-"""Makeup strength: how far each region's colour moved, in CIEDE2000."""
+"""Makeup strength: how far each region's color moved, in CIEDE2000."""
 
 import torch
 
 from dda.metrics.color import change
 from dda.metrics.metric import Column, PairBatch, weighted_mean
-from dda.styles import REGIONS
+from dda.regions import REGIONS
 
 
 class Strength:
@@ -17,8 +17,8 @@ class Strength:
             low=0,
             high=float("inf"),
             better="band",
-            about=f"Mean colour difference of target to source {where}; 0 is no makeup and about 1 is just "
-            "noticeable, but it cannot tell a good colour from a bad one.",
+            about=f"Mean color difference of target to source {where}; 0 is no makeup and about 1 is just "
+            "noticeable, but it cannot tell a good color from a bad one.",
         )
         for suffix, where in (("", "under all regions"), *((f"_{r}", f"in the {r}") for r in REGIONS))
     )

@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from dda.errors import UserError
 from dda.metrics.background import Background
 from dda.metrics.color import region_change
 from dda.metrics.detail import DetailKept
+from dda.metrics.edit_offset import EditOffset
 from dda.metrics.eyeliner import Eyeliner
 from dda.metrics.identity import Identity
 from dda.metrics.inception import Inception
@@ -15,15 +17,13 @@ from dda.metrics.leakage import Leakage
 from dda.metrics.lpips import Lpips
 from dda.metrics.metric import Column, Distance, MissingWeights, PairBatch, PairMetric
 from dda.metrics.ms_ssim import MsSsim
-from dda.metrics.placement import Placement
 from dda.metrics.psnr import Psnr, masked_psnr
 from dda.metrics.skin_tone import SkinTone
 from dda.metrics.ssim import Ssim
 from dda.metrics.st_lpips import StLpips
 from dda.metrics.strength import Strength
 from dda.metrics.structure import Structure
-from dda.mistakes import UserError
-from dda.styles import REGIONS
+from dda.regions import REGIONS
 
 DISTANCES: dict[str, Callable[[torch.device], Distance]] = {
     "ssim": lambda device: Ssim(),
@@ -39,7 +39,7 @@ PAIR_METRICS: dict[str, Callable[[], PairMetric]] = {
     "background": Background,
     "detail": DetailKept,
     "eyeliner": Eyeliner,
-    "placement": Placement,
+    "edit_offset": EditOffset,
     "identity": Identity,
     "skin_tone": SkinTone,
 }
@@ -55,7 +55,7 @@ class BatchNumbers:
     """What was measured on N pairs: by column name (N,) each, on the CPU.
 
     Attributes:
-        values, baseline, against_oracle, untouched_against_oracle: as in `dda.metrics.result.PairResult`.
+        values, baseline, against_oracle, untouched_against_oracle: as in `dda.evaluation.result.PairResult`.
         changes: mean CIELAB change of each region (N, 4, 3).
         features: Inception's features (N, 2048) by "source", "target" and "oracle"; empty where it is not used.
     """

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from dda.styles import REGIONS
+from dda.regions import REGIONS
 
 
 class FineGrainedMakeupModule(nn.Module):

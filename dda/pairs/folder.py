@@ -16,8 +16,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from dda.config.settings import SETTINGS
+from dda.errors import UserError
 from dda.faces.dataset import SUFFIXES
-from dda.mistakes import UserError
 from dda.pairs.manifest import MANIFEST, METADATA
 from dda.pairs.writer import DATA_FOLDER
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from dda.mistakes import UserError
+from dda.errors import UserError
 
 STATUSES = ("ok", "rejected", "failed")
 _FILE_NAME = re.compile(r"journal-(\d+)of(\d+)\.jsonl")

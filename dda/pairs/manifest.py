@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import BaseFileLock, FileLock
 
+from dda.files import write_atomically
 from dda.pairs.journal import PairRow, find_journals, read_journal
-from dda.pairs.writer import DATA_FOLDER, write_atomically
+from dda.pairs.writer import DATA_FOLDER
 
 MANIFEST = "manifest.parquet"
 METADATA = "metadata.csv"

@@ -1,13 +1,10 @@
 """Writing finished pairs, so that a file under its final name is always whole."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
+from dda.files import write_atomically
 from dda.png import encode_png
 
 DATA_FOLDER = "amplified_data"
@@ -16,31 +13,6 @@ DATA_FOLDER = "amplified_data"
 def pair_name(place: int, face: int) -> str:
     """File name of a pair: image_0003.png, and image_0003_1.png for a picture's second face."""
     return f"image_{place:04d}_{face}.png" if face else f"image_{place:04d}.png"
-
-
-def write_atomically(file: Path, data: bytes, tag: str = "new") -> None:
-    """Write `file` as `atomic_file` does."""
-    with atomic_file(file, tag) as stream:
-        stream.write(data)
-
-
-@contextmanager
-def atomic_file(file: Path, tag: str = "new") -> Iterator[BinaryIO]:
-    """A stream to write `file` through, which is never seen half-written, whenever the process or the machine stops.
-
-    The bytes wait in a hidden file beside it, `.NAME.TAG.tmp`, until they are on the disk. After an error there is
-    neither.
-    """
-    waiting = file.with_name(f".{file.name}.{tag}.tmp")
-    try:
-        with waiting.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        waiting.replace(file)
-    except Exception:  # what a full disk left would keep it full
-        waiting.unlink(missing_ok=True)
-        raise
 
 
 class PairWriter:

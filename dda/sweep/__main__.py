@@ -6,15 +6,15 @@ A multirun of run_amplify.py ends with it; this makes it again, for a sweep that
 import argparse
 from pathlib import Path
 
-from dda.mistakes import told_in_one_line
+from dda.errors import exit_on_user_error
 from dda.sweep.summary import summarize
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m dda.sweep", description="Summarise the jobs of a sweep.")
+    parser = argparse.ArgumentParser(prog="python -m dda.sweep", description="Summarize the jobs of a sweep.")
     parser.add_argument("sweep", type=Path, help="folder of the sweep, outputs/amplify/RUN")
-    with told_in_one_line():
+    with exit_on_user_error():
         summarize(parser.parse_args().sweep)
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from dda.console import CONSOLE, print_line
+from dda.files import write_atomically
 from dda.images import read_image
 from dda.pairs.journal import PairRow
-from dda.pairs.writer import DATA_FOLDER, pair_exists, write_atomically
+from dda.pairs.writer import DATA_FOLDER, pair_exists
 from dda.png import encode_png
-from dda.report import GridRow, comparison
+from dda.report.samples import GridRow, comparison
 from dda.sweep.jobs import Job
-from dda.terminal import CONSOLE, say
 
 TABLE_NAME = "sweep_summary.csv"
 SHEET_NAME = "sweep_summary.png"
@@ -32,7 +33,7 @@ def compare(jobs: Sequence[Job], sweep: Path) -> None:
     CONSOLE.print(summary_table(jobs))
     for job in jobs:
         if job.problem:
-            say(f"{job.folder.name}: {job.problem}", "red")
+            print_line(f"{job.folder.name}: {job.problem}", "red")
     if any(job.made for job in jobs):
         where = Path(os.path.relpath(sweep))
         write_atomically(sweep / TABLE_NAME, summary_csv(jobs))
@@ -40,8 +41,8 @@ def compare(jobs: Sequence[Job], sweep: Path) -> None:
         if any(faces.values()):  # none whose pictures have been deleted
             sheet = comparison(faces, {job.folder.name: job.label for job in jobs})
             write_atomically(sweep / SHEET_NAME, encode_png(sheet))
-            say(f"Look at   {where / SHEET_NAME}")
-        say(f"Table in  {where / TABLE_NAME}")
+            print_line(f"Look at   {where / SHEET_NAME}")
+        print_line(f"Table in  {where / TABLE_NAME}")
 
 
 def summary_csv(jobs: Sequence[Job]) -> bytes:

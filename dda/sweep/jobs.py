@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from dda.mistakes import UserError
+from dda.errors import UserError
 from dda.pairs.journal import STATUSES, JournalContents, PairRow, find_journals, read_journal
 
 # In the record that Hydra keeps of a start: why the job failed, one line.

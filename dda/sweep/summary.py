@@ -15,9 +15,9 @@ from dda.sweep.jobs import job_folders, read_jobs
 
 
 class SweepSummary(Callback):
-    """Summarises a sweep of run_amplify.py when its last job has ended; configured in `conf/amplify.yaml`.
+    """Summarizes a sweep of run_amplify.py when its last job has ended; configured in `conf/amplify.yaml`.
 
-    Hydra leaves a sweep with a failed job without calling its callbacks: `dda.commandline.launch` then closes it.
+    Hydra leaves a sweep with a failed job without calling its callbacks: `dda.cli.entry_point.launch` then closes it.
     """
 
     _running: ClassVar["SweepSummary | None"] = None
@@ -47,7 +47,7 @@ class SweepSummary(Callback):
 
     @staticmethod
     def close() -> None:
-        """Summarise the sweep that is running, if there is one."""
+        """Summarize the sweep that is running, if there is one."""
         running, SweepSummary._running = SweepSummary._running, None
         if running is None:
             return
@@ -79,7 +79,7 @@ class EvaluationSummary(SweepSummary):
     def summarize(self) -> None:
         """Write sweep_summary.csv beside the evaluations and print the table, if there are any."""
         if self._measured:
-            from dda.evaluation.evaluations import compare  # as below
+            from dda.sweep.evaluation_table import compare  # as below
 
             alike = set.intersection(*map(set, self._measured.values()))
             labels = {folder: [text for text in given if text not in alike] for folder, given in self._measured.items()}

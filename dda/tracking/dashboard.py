@@ -6,7 +6,7 @@ Each call saves a new view of the project; an older one stays as it is.
 import argparse
 from typing import Any
 
-from dda.mistakes import UserError, first_line, told_in_one_line
+from dda.errors import UserError, exit_on_user_error, first_line
 from dda.pairs.journal import STATUSES
 from dda.tracking.tracker import STEP_METRICS
 
@@ -85,7 +85,7 @@ def main() -> None:
     entity, _, project = parser.parse_args().project.partition("/")
     if not entity or not project or "/" in project:
         parser.error("give ENTITY/PROJECT, for example somebody/dda")
-    with told_in_one_line():
+    with exit_on_user_error():
         print(save(entity, project))
 
 

@@ -17,7 +17,7 @@ import wandb
 from omegaconf import DictConfig
 from PIL import Image
 
-from dda.tracking.dataset import fingerprint
+from dda.tracking.artifacts import fingerprint
 from dda.tracking.wandb_run import (
     check_answers,
     one_line,

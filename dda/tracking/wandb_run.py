@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError  # W&B's own
 
-from dda.mistakes import first_line
+from dda.errors import first_line
 
 _LOG = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dda.mistakes import UserError
-from dda.terminal import say
+from dda.console import print_line
+from dda.errors import UserError
 from dda.tracking.tracker import Tracker
-from dda.training.card import short
+from dda.training.model_card import short
 from dda.training.state import TrainingState
 
 
@@ -59,19 +59,23 @@ def run_updates(
                 look()
 
 
-def tell_start(console: Console, pairs: int, styles: int, update: int, start: str) -> None:
+def print_training_start(console: Console, pairs: int, styles: int, update: int, start: str) -> None:
     """Say what is trained on, and from where."""
     begun = f"going on after update {update}" if update else f"starting from {start}"
-    say(f"{pairs} seed pair{'s' * (pairs != 1)} in {styles} style{'s' * (styles != 1)}; {begun}", console=console)
+    print_line(
+        f"{pairs} seed pair{'s' * (pairs != 1)} in {styles} style{'s' * (styles != 1)}; {begun}", console=console
+    )
 
 
-def tell_end(console: Console, figures: Mapping[str, float], checkpoint: Path, base: Sequence[str] = ()) -> None:
+def print_training_summary(
+    console: Console, figures: Mapping[str, float], checkpoint: Path, base: Sequence[str] = ()
+) -> None:
     """Say what was measured, where the checkpoint is and how to amplify with it, on the model of settings ``base``."""
     for name, value in figures.items():
-        say(f"{name}: {short(value)}", console=console)
-    say(f"The checkpoint is in {checkpoint}; amplify with it:", console=console)
+        print_line(f"{name}: {short(value)}", console=console)
+    print_line(f"The checkpoint is in {checkpoint}; amplify with it:", console=console)
     command = ["python", "run_amplify.py", *base, f"model.checkpoint={checkpoint}", "style_set=checkpoint"]
-    say(f"  {shlex.join(command)}", console=console)
+    print_line(f"  {shlex.join(command)}", console=console)
 
 
 def _progress(console: Console) -> Progress:

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dda.faces.align import CANONICAL_POINTS, CROP_SIZE, invert, warp, warp_down
+from dda.errors import UserError
+from dda.faces.alignment import CANONICAL_POINTS, CROP_SIZE, invert, warp, warp_down
 from dda.faces.dataset import SUFFIXES
 from dda.faces.face import Face
-from dda.faces.mesh import MeshFace
-from dda.faces.parser import FaceParser
-from dda.faces.regions import Regions
+from dda.faces.face_mesh import MeshFace
+from dda.faces.parsing.parser import FaceParser
+from dda.faces.region_masks import RegionMasks
 from dda.images import ImageError, content_hash, read_image, to_tensor
-from dda.mistakes import UserError
-from dda.models.compact import crop_matrix
+from dda.models.compact.pipeline import crop_matrix
 
 _LOG = logging.getLogger(__name__)
 
 OTHER = 30.0
-"""Mean change of the skin in grey levels beyond which a target may show somebody else: makeup changes it by ten."""
+"""Mean change of the skin in gray levels beyond which a target may show somebody else: makeup changes it by ten."""
 
 MARGIN = 32
 """Pixels kept around the canonical crop, so that a shifted or turned crop still holds picture."""
@@ -36,7 +36,7 @@ class AlignedPair:
 
     source: np.ndarray
     target: np.ndarray
-    regions: Regions
+    regions: RegionMasks
     style: int
 
 
@@ -110,7 +110,7 @@ def _doubt(pair: AlignedPair) -> str:
     skin = pair.regions["skin"]
     level = float((change * skin).sum() / max(float(skin.sum()), 1))
     return (
-        f"differs from its source by {level:.0f} grey levels on the skin; is it the same face?" if level > OTHER else ""
+        f"differs from its source by {level:.0f} gray levels on the skin; is it the same face?" if level > OTHER else ""
     )
 
 
@@ -144,7 +144,7 @@ def load_pairs(root: Path, parser: FaceParser, key: str = "data.root") -> tuple[
     """
     styles = find_styles(root, key)
     files = [(style, *pair) for style, folder in enumerate(styles.values()) for pair in pair_files(folder)]
-    parsed: dict[str, tuple[Face, Regions]] = {}  # a face that wears several styles is parsed once
+    parsed: dict[str, tuple[Face, RegionMasks]] = {}  # a face that wears several styles is parsed once
 
     def load(style: int, source_file: Path, target_file: Path) -> AlignedPair:
         source, target = _read(source_file), _read(target_file)

@@ -11,7 +11,7 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from dda.pairs.writer import atomic_file
+from dda.files import atomic_file
 
 WARMUP = 50
 """Updates over which the learning rate rises from 0."""

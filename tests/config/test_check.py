@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from dda.config.check import check
-from dda.mistakes import UserError
-from tests.test_conf import load
+from dda.errors import UserError
+from tests.config.test_conf import load
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from dda.config.run_folder import last_written, resolve_run
-from dda.mistakes import UserError
-from tests.test_conf import load
+from dda.errors import UserError
+from tests.config.test_conf import load
 
 
 def test_a_run_lies_under_outputs_by_task_and_name(tmp_path: Path) -> None:

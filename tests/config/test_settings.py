@@ -6,23 +6,23 @@ from threading import Barrier
 
 import pytest
 
-from dda.config.settings import SETTINGS, check_settings, claim
-from dda.mistakes import UserError
+from dda.config.settings import SETTINGS, check_settings, store_or_check_settings
+from dda.errors import UserError
 
 BEGUN = {"seed": 0, "strength": {"makeup": 1.0, "eyes": 0.5}, "style": "은은한", "num": None, "sizes": (8, 8)}
 
 
 def test_a_new_run_keeps_its_settings_as_json(tmp_path: Path) -> None:
-    claim(tmp_path / "deep" / "run", BEGUN)
+    store_or_check_settings(tmp_path / "deep" / "run", BEGUN)
     text = (tmp_path / "deep" / "run" / SETTINGS).read_text(encoding="utf-8")
     assert json.loads(text) == BEGUN | {"sizes": [8, 8]}
     assert "은은한" in text  # a person can read it
 
 
 def test_the_same_settings_in_another_order_are_the_same(tmp_path: Path) -> None:
-    claim(tmp_path, BEGUN)
+    store_or_check_settings(tmp_path, BEGUN)
     before = (tmp_path / SETTINGS).stat()
-    claim(tmp_path, dict(reversed(BEGUN.items())) | {"strength": {"eyes": 0.5, "makeup": 1.0}})
+    store_or_check_settings(tmp_path, dict(reversed(BEGUN.items())) | {"strength": {"eyes": 0.5, "makeup": 1.0}})
     after = (tmp_path / SETTINGS).stat()
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
 
@@ -40,9 +40,9 @@ def test_the_same_settings_in_another_order_are_the_same(tmp_path: Path) -> None
 def test_other_settings_are_refused_by_name_and_change_nothing(
     change: dict[str, object], says: str, tmp_path: Path, snapshot: Callable[[Path], dict[str, bytes | None]]
 ) -> None:
-    claim(tmp_path, BEGUN)
+    store_or_check_settings(tmp_path, BEGUN)
     before = snapshot(tmp_path)
-    for refuse in (claim, check_settings):
+    for refuse in (store_or_check_settings, check_settings):
         with pytest.raises(UserError, match=says) as caught:
             refuse(tmp_path, BEGUN | change)
         assert "another run_name" in str(caught.value) and "\n" not in str(caught.value)
@@ -60,7 +60,7 @@ def test_processes_that_begin_a_run_at_once_all_hold_it(tmp_path: Path) -> None:
 
         def begin(run: Path, together: Barrier = together) -> None:
             together.wait()
-            claim(run, BEGUN)
+            store_or_check_settings(run, BEGUN)
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(begin, [tmp_path / str(trial)] * 8))
@@ -68,9 +68,9 @@ def test_processes_that_begin_a_run_at_once_all_hold_it(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_is_gone_is_a_difference(tmp_path: Path) -> None:
-    claim(tmp_path, BEGUN)
+    store_or_check_settings(tmp_path, BEGUN)
     with pytest.raises(UserError, match="seed: is null now"):
-        claim(tmp_path, {key: value for key, value in BEGUN.items() if key != "seed"})
+        store_or_check_settings(tmp_path, {key: value for key, value in BEGUN.items() if key != "seed"})
 
 
 def test_a_run_and_a_sweep_do_not_share_a_folder(tmp_path: Path) -> None:
@@ -78,15 +78,15 @@ def test_a_run_and_a_sweep_do_not_share_a_folder(tmp_path: Path) -> None:
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "multirun.yaml").touch()
     with pytest.raises(UserError, match="run_name=sweep: is a sweep; go on with it by -m"):
-        claim(tmp_path / "sweep", BEGUN)
-    claim(tmp_path / "sweep" / "0_natural", BEGUN)
-    claim(tmp_path / "run", BEGUN)
+        store_or_check_settings(tmp_path / "sweep", BEGUN)
+    store_or_check_settings(tmp_path / "sweep" / "0_natural", BEGUN)
+    store_or_check_settings(tmp_path / "run", BEGUN)
     with pytest.raises(UserError, match="run_name=run: is a single run; give the sweep another run_name"):
-        claim(tmp_path / "run" / "0_natural", BEGUN)
+        store_or_check_settings(tmp_path / "run" / "0_natural", BEGUN)
 
 
 def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
-    claim(tmp_path, {"styles": ["x" * 1000]})
+    store_or_check_settings(tmp_path, {"styles": ["x" * 1000]})
     with pytest.raises(UserError) as caught:
-        claim(tmp_path, {"styles": ["y" * 1000]})
+        store_or_check_settings(tmp_path, {"styles": ["y" * 1000]})
     assert len(str(caught.value)) < 300 + len(str(tmp_path))

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from dda.evaluation.evaluation import Measurement
-from dda.evaluation.summary import summarise
-from dda.metrics.result import PairResult, Result
+from dda.evaluation.evaluator import Measurement
+from dda.evaluation.result import PairResult, Result
+from dda.evaluation.summary import summarize
 from dda.metrics.suite import Suite
 
 NAMES = ["psnr", "strength", "leakage", "background", "skin_tone", "separability", "consistency"]
@@ -33,7 +33,7 @@ def make(index: int, style: str = "", **values: float) -> Measurement:
 
 
 def summary(suite: Suite, measurements: Sequence[Measurement], oracle: str | None = None) -> Result:
-    return summarise("set", "pairs", oracle, measurements, suite, seed=0)
+    return summarize("set", "pairs", oracle, measurements, suite, seed=0)
 
 
 def test_statistics_are_over_the_measured_pairs_a_number_applies_to(suite: Suite) -> None:

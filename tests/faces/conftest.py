@@ -1,7 +1,7 @@
 """Weight files of the layout that facer loads, made so that a test knows what they find.
 
 The detector finds a face wherever it meets a marker: a pixel of pure green (a face that fills an FFHQ crop
-of 512 pixels) or pure red (of 256) whose coordinates are multiples of 32. The parser tells classes apart by colour.
+of 512 pixels) or pure red (of 256) whose coordinates are multiples of 32. The parser tells classes apart by color.
 """
 
 import math
@@ -15,17 +15,17 @@ import pytest
 import torch
 from torch import nn
 
-from dda.faces.prepare import PreparedFace
+from dda.faces.preparation import PreparedFace
 
 if TYPE_CHECKING:
-    from dda.faces.farl import FaRLParser
+    from dda.faces.parsing.farl import FaRLParser
 
 CELL = 32
 SHARPNESS = 80
 TEMPLATE = np.array([[192, 244], [320, 244], [252, 320], [190, 366], [322, 366]], float)
-"""Key points of a face in its FFHQ crop, as they are found for a green marker at (256, 256), cell centre (272, 272)."""
+"""Key points of a face in its FFHQ crop, as they are found for a green marker at (256, 256), cell center (272, 272)."""
 
-SHADES = {  # the faces of portraits are mostly "face"; the others are colours that photos seldom have
+SHADES = {  # the faces of portraits are mostly "face"; the others are colors that photos seldom have
     "background": (0.75, 0.75, 0.75), "face": (0.8, 0.6, 0.5), "rb": (0.0, 0.5, 0.0), "lb": (0.5, 0.5, 0.0),
     "re": (0.0, 0.0, 1.0), "le": (0.0, 1.0, 1.0), "nose": (1.0, 0.5, 0.0), "ulip": (1.0, 0.0, 0.5),
     "imouth": (1.0, 1.0, 1.0), "llip": (0.5, 0.0, 0.5), "hair": (0.4, 0.2, 0.0), "neck": (0.5, 1.0, 0.5),
@@ -76,7 +76,7 @@ def detector_state() -> dict[str, torch.Tensor]:
         head.conv1x1.bias.data[1::2] = -50.0  # "face" of either anchor
     coarse = net.ClassHead[2].conv1x1
     coarse.weight.data[1, 0] = coarse.weight.data[3, 1] = 0.3
-    # The mean colour that facer takes off leaves 391 of pure red and 365 of pure green.
+    # The mean color that facer takes off leaves 391 of pure red and 365 of pure green.
     coarse.bias.data[1], coarse.bias.data[3] = -0.3 * 370, -0.3 * 344
     offsets = torch.from_numpy((TEMPLATE - 272) / (0.1 * 512)).float().flatten()  # in anchors, as RetinaFace counts
     net.LandmarkHead[2].conv1x1.bias.data = offsets.repeat(2)
@@ -105,7 +105,7 @@ def parser_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def open_farl(parser_files: dict[str, Path], detector_file: Path) -> "Callable[[str], FaRLParser]":
-    from dda.faces.farl import FaRLParser
+    from dda.faces.parsing.farl import FaRLParser
 
     def make(labels: str) -> FaRLParser:
         return FaRLParser(labels, str(parser_files[labels]), str(detector_file), torch.device("cpu"))
@@ -137,7 +137,7 @@ def marked() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session")
 def shades() -> dict[str, np.ndarray]:
-    """The colour of each class as a parser of the tests knows it, uint8 (3,)."""
+    """The color of each class as a parser of the tests knows it, uint8 (3,)."""
     return {name: np.round(np.array(shade) * 255).astype(np.uint8) for name, shade in SHADES.items()}
 
 

@@ -7,18 +7,18 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
+from dda.errors import UserError
 from dda.faces.dataset import FaceDataset, open_dataset
 from dda.images import ImageError, ImageReadError
-from dda.mistakes import UserError
 
 
 def _open(name: str, root: Path | str | None = None, align: str = "ffhq") -> FaceDataset:
     return open_dataset(OmegaConf.create({"name": name, "root": root and str(root), "align": align}))
 
 
-def _picture(path: Path, colour: str = "red") -> None:
+def _picture(path: Path, color: str = "red") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 6), colour).save(path, "PNG")
+    Image.new("RGB", (8, 6), color).save(path, "PNG")
 
 
 def test_demo_needs_nothing_and_has_faces_to_crop() -> None:

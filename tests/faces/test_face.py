@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from dda.faces.align import ALIGNED_SIZE, invert
+from dda.faces.alignment import ALIGNED_SIZE, invert
 from dda.faces.face import MEAN_FACE, Face
-from dda.faces.prepare import PreparedFace
+from dda.faces.preparation import PreparedFace
 
 
 def seen(yaw: float = 0.0, roll: float = 0.0, size: float = 300.0) -> Face:

@@ -7,29 +7,30 @@ import numpy as np
 import pytest
 import torch
 
-from dda.faces.parser import MeshParser
-from dda.faces.prepare import PreparedFace
+from dda.evaluation.pair_loader import parse
+from dda.faces.parsing.parser import MeshParser
+from dda.faces.preparation import PreparedFace
 from dda.images import to_tensor, to_uint8
 from dda.metrics.background import Background
 from dda.metrics.detail import DetailKept
+from dda.metrics.edit_offset import EditOffset
 from dda.metrics.eyeliner import Eyeliner
 from dda.metrics.leakage import Leakage
 from dda.metrics.metric import PairBatch, PairMetric
-from dda.metrics.placement import Placement
 from dda.metrics.strength import Strength
 from dda.metrics.structure import Structure
-from dda.models.checkpoint import load_compact
-from dda.models.compact import CompactAmplifier
-from dda.models.rdm import compose
-from dda.pairs.loader import parse
+from dda.models.compact.checkpoint import load_compact
+from dda.models.compact.pipeline import CompactPipeline
+from dda.models.residuals import compose
+from dda.regions import REGIONS
 from dda.seeds import pair_noise
-from dda.styles import REGIONS, Style
+from dda.styles import Style
 
 
 @pytest.fixture(scope="session")
 def glamorous(portraits: list[PreparedFace], parser: MeshParser) -> PairBatch:
     """The two demo faces in the shipped glamorous makeup, parsed again as finished files."""
-    amplifier = CompactAmplifier(load_compact(None), 1, torch.device("cpu"))
+    amplifier = CompactPipeline(load_compact(None), 1, torch.device("cpu"))
     style = Style("Glamorous", dict.fromkeys(REGIONS, "Glamorous makeup"), dict.fromkeys(REGIONS, 1.0))
     source = torch.stack([to_tensor(face.source) for face in portraits])
     masks = torch.stack([torch.from_numpy(face.regions.masks) for face in portraits])
@@ -69,7 +70,7 @@ def spoiled(glamorous: PairBatch) -> dict[str, PairBatch]:
     return {name: spoil(glamorous) for name, spoil in SPOILED.items()}
 
 
-METRICS: tuple[PairMetric, ...] = (Strength(), Leakage(), Background(), DetailKept(), Eyeliner(), Placement())
+METRICS: tuple[PairMetric, ...] = (Strength(), Leakage(), Background(), DetailKept(), Eyeliner(), EditOffset())
 
 
 def measure(batch: PairBatch) -> dict[str, torch.Tensor]:

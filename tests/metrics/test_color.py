@@ -8,14 +8,14 @@ from dda.metrics.metric import PairBatch
 
 
 @pytest.fixture
-def colours() -> tuple[torch.Tensor, torch.Tensor]:
-    """Two pictures of all kinds of colours: black, white, greys, primaries, pairs far apart in hue, noise."""
+def colors() -> tuple[torch.Tensor, torch.Tensor]:
+    """Two pictures of all kinds of colors: black, white, grays, primaries, pairs far apart in hue, noise."""
     generator = torch.Generator().manual_seed(0)
     a, b = torch.rand(2, 2, 3, 64, 64, generator=generator)
     corners = torch.cartesian_prod(*[torch.tensor([0.0, 0.5, 1.0])] * 3).T  # (3, 27)
     a[0, :, :27, 0] = corners
     b[0, :, :27, 0] = corners.flip(1)
-    a[1, :, 1], b[1, :, 1] = 0.3, a[1, :, 1]  # grey against colour
+    a[1, :, 1], b[1, :, 1] = 0.3, a[1, :, 1]  # gray against color
     return a, b
 
 
@@ -23,13 +23,13 @@ def channels_last(pictures: torch.Tensor) -> np.ndarray:
     return pictures.movedim(1, -1).double().numpy()
 
 
-def test_lab_agrees_with_scikit_image(colours: tuple[torch.Tensor, torch.Tensor]) -> None:
-    expected = rgb2lab(channels_last(colours[0]))
-    assert np.abs(channels_last(to_lab(colours[0])) - expected).max() < 2e-3
+def test_lab_agrees_with_scikit_image(colors: tuple[torch.Tensor, torch.Tensor]) -> None:
+    expected = rgb2lab(channels_last(colors[0]))
+    assert np.abs(channels_last(to_lab(colors[0])) - expected).max() < 2e-3
 
 
-def test_ciede2000_agrees_with_scikit_image(colours: tuple[torch.Tensor, torch.Tensor]) -> None:
-    a, b = map(to_lab, colours)
+def test_ciede2000_agrees_with_scikit_image(colors: tuple[torch.Tensor, torch.Tensor]) -> None:
+    a, b = map(to_lab, colors)
     expected = deltaE_ciede2000(channels_last(a), channels_last(b))
     assert expected.max() > 80
     assert np.abs(ciede2000(a, b)[:, 0].numpy() - expected).max() < 5e-3

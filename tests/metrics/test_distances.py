@@ -91,7 +91,7 @@ def test_masked_psnr_sees_only_what_lies_under_the_mask() -> None:
     assert float(same[0]) == 100 and same[1].isnan()
 
 
-def test_one_grey_level_is_told_from_none() -> None:
+def test_one_gray_level_is_told_from_none() -> None:
     a = torch.full((1, 3, 64, 64), 0.5)
     b = a.clone()
     b[0, 1, 7, 7] += 1 / 255

@@ -10,7 +10,7 @@ from dda.metrics.background import Background
 from dda.metrics.color import change, to_lab
 from dda.metrics.metric import PairBatch
 from dda.metrics.skin_tone import SkinTone
-from dda.styles import REGIONS
+from dda.regions import REGIONS
 
 Values = dict[str, torch.Tensor]
 Measure = Callable[[PairBatch], Values]
@@ -30,7 +30,7 @@ def test_a_good_pair(good: Values) -> None:
     assert (good["structure"] > 0.968).all() and (good["detail_kept"] > 0.983).all()
     assert (good["leakage"] < 0.02).all()
     assert good["background_error"].tolist() == [0, 0]
-    assert good["misplacement"].tolist() == [0, 0]
+    assert good["edit_offset"].tolist() == [0, 0]
     assert (good["eyeliner"] > 1.05).all()
 
 
@@ -39,7 +39,7 @@ def test_an_untouched_pair_has_no_strength_and_nothing_else_wrong(measured: dict
     assert all(values[f"strength_{region}"].tolist() == [0, 0] for region in REGIONS)
     assert values["strength"].tolist() == [0, 0] and values["background_error"].tolist() == [0, 0]
     assert all(values[name].tolist() == pytest.approx([1, 1]) for name in ("detail_kept", "eyeliner", "structure"))
-    assert all(values[name].isnan().all() for name in ("leakage", "misplacement"))  # shares of nothing
+    assert all(values[name].isnan().all() for name in ("leakage", "edit_offset"))  # shares of nothing
 
 
 def test_another_persons_target_shares_no_structure(measured: dict[str, Values]) -> None:
@@ -55,7 +55,7 @@ def test_a_moved_picture_loses_structure_detail_and_background(measured: dict[st
 
 def test_a_moved_edit_is_found_by_its_distance_alone(measured: dict[str, Values], good: Values) -> None:
     values = measured["moved edit"]
-    assert values["misplacement"].tolist() == pytest.approx([12, 12], abs=2)
+    assert values["edit_offset"].tolist() == pytest.approx([12, 12], abs=2)
     assert (values["strength_lips"] < 0.7 * good["strength_lips"]).all()
     assert stays(values, good, "structure", "background_error", "detail_kept")
     assert stays(values, good, "leakage", within=0.04)
@@ -64,14 +64,14 @@ def test_a_moved_edit_is_found_by_its_distance_alone(measured: dict[str, Values]
 def test_an_over_strong_edit_is_strong_and_in_its_place(measured: dict[str, Values], good: Values) -> None:
     values = measured["over-strong edit"]
     assert all((values[f"strength_{region}"] > 2.5 * good[f"strength_{region}"]).all() for region in REGIONS)
-    assert stays(values, good, "leakage", "background_error", "misplacement")
+    assert stays(values, good, "leakage", "background_error", "edit_offset")
     assert (values["structure"] > 0.8).all() and (values["detail_kept"] > 0.8).all()
 
 
 def test_a_leaking_edit_leaks_into_the_background(measured: dict[str, Values], good: Values) -> None:
     values = measured["leaking edit"]
     assert (values["leakage"] > 0.3).all() and (values["background_error"] > 0.1).all()
-    assert stays(values, good, "structure", "detail_kept", "misplacement")
+    assert stays(values, good, "structure", "detail_kept", "edit_offset")
     assert stays(values, good, *(f"strength_{region}" for region in REGIONS), within=0.4)
 
 
@@ -88,7 +88,7 @@ def test_without_a_face_nothing_of_the_face_is_measured(glamorous: PairBatch, me
     assert SkinTone()(nobody)["skin_tone"].isnan().all()
 
 
-def test_strength_is_the_masks_mean_of_the_colour_difference(glamorous: PairBatch, good: Values) -> None:
+def test_strength_is_the_masks_mean_of_the_color_difference(glamorous: PairBatch, good: Values) -> None:
     difference = change(glamorous).double()
     for index, region in enumerate(REGIONS):
         mask = glamorous.masks[:, index : index + 1].double()
@@ -96,7 +96,7 @@ def test_strength_is_the_masks_mean_of_the_colour_difference(glamorous: PairBatc
         assert good[f"strength_{region}"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
 
 
-def test_one_grey_level_in_the_background_is_an_error(glamorous: PairBatch) -> None:
+def test_one_gray_level_in_the_background_is_an_error(glamorous: PairBatch) -> None:
     target = glamorous.source.clone()
     target[0, 1, 0, 0] += 1 / 255
     found = Background()(replace(glamorous, target=target))["background_error"]
@@ -113,7 +113,7 @@ def test_blurred_skin_loses_its_detail_and_keeps_its_strength(
     assert stays(soft, good, "strength_lips", within=1.5)
 
 
-def test_skin_tone_is_the_angle_of_the_skins_colour(glamorous: PairBatch) -> None:
+def test_skin_tone_is_the_angle_of_the_skins_color(glamorous: PairBatch) -> None:
     found = SkinTone()(glamorous)["skin_tone"]
     lab = to_lab(glamorous.source).double()
     skin = glamorous.masks[:, 2].double()
@@ -121,5 +121,5 @@ def test_skin_tone_is_the_angle_of_the_skins_colour(glamorous: PairBatch) -> Non
     assert found.tolist() == pytest.approx(torch.rad2deg(torch.atan((light - 50) / yellow)).tolist(), abs=0.01)
     darker = replace(glamorous, source=glamorous.source * 0.5)
     assert (SkinTone()(darker)["skin_tone"] < found - 30).all()
-    grey = replace(glamorous, source=glamorous.source.mean(1, keepdim=True).expand_as(glamorous.source))
-    assert SkinTone()(grey)["skin_tone"].isnan().all()
+    gray = replace(glamorous, source=glamorous.source.mean(1, keepdim=True).expand_as(glamorous.source))
+    assert SkinTone()(gray)["skin_tone"].isnan().all()

@@ -9,7 +9,7 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from dda.metrics.bootstrap import CHUNK, RESAMPLES, bootstrap, tail_share
+from dda.evaluation.bootstrap import CHUNK, RESAMPLES, bootstrap, tail_share
 from dda.metrics.consistency import consistency
 from dda.metrics.separability import separability
 from dda.metrics.skin_tone import tone_gap
@@ -19,22 +19,22 @@ PEOPLE, STYLES = 12, ("red", "smokey", "bare")
 
 @pytest.fixture
 def made() -> tuple[np.ndarray, list[str], list[str]]:
-    """Changes (36, 4, 3) of twelve people in three styles: each has its own colour, each person a way to wear it."""
+    """Changes (36, 4, 3) of twelve people in three styles: each has its own color, each person a way to wear it."""
     random = np.random.default_rng(0)
-    colour = {"red": (1, 1), "smokey": (0, 0), "bare": (2, 2)}
+    color = {"red": (1, 1), "smokey": (0, 0), "bare": (2, 2)}
     changes, styles, people = [], [], []
     for person in range(PEOPLE):
         habit = random.normal(0, 1.5, (4, 3))
         for style in STYLES:
             change = habit + random.normal(0, 1, (4, 3))
-            change[colour[style]] += 8
+            change[color[style]] += 8
             changes.append(change)
             styles.append(style)
             people.append(f"person {person}")
     return np.array(changes), styles, people
 
 
-def test_separability_agrees_with_neighbours_counted_by_hand(made: tuple[np.ndarray, list[str], list[str]]) -> None:
+def test_separability_agrees_with_neighbors_counted_by_hand(made: tuple[np.ndarray, list[str], list[str]]) -> None:
     changes, styles, people = made
     changes = changes + np.random.default_rng(1).normal(0, 4, changes.shape)  # so that not all are guessed right
     flat = changes.reshape(len(changes), -1)
@@ -68,7 +68,7 @@ def test_separability_is_near_scikit_learn_leaving_out_one_person_at_a_time(
     assert separability(changes, styles, people) == pytest.approx(np.mean(guesses == np.array(styles)), abs=0.06)
 
 
-def test_a_person_is_never_its_own_neighbour() -> None:
+def test_a_person_is_never_its_own_neighbor() -> None:
     """Each person's pairs are alike and no two people's are: by looking at itself every style would be guessed."""
     random = np.random.default_rng(0)
     changes = np.repeat(random.normal(0, 10, (20, 4, 3)), 5, axis=0) + random.normal(0, 0.01, (100, 4, 3))

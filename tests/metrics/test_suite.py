@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dda.errors import UserError
 from dda.metrics.metric import PairBatch
 from dda.metrics.suite import NAMES, Suite
-from dda.mistakes import UserError
 
 CPU = torch.device("cpu")
 

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from dda.models.fgmm import FineGrainedMakeupModule
-from dda.styles import REGIONS
+from dda.regions import REGIONS
 
 
 @pytest.fixture

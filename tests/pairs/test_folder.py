@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from dda.errors import UserError
 from dda.merge import merge
-from dda.mistakes import UserError
 from dda.pairs.folder import PairFiles, choose_pairs, find_pairs, find_run_pairs
 from dda.pairs.journal import Journal
 

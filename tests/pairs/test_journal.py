@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dda.mistakes import UserError
+from dda.errors import UserError
 from dda.pairs.journal import Journal, PairRow, find_journals, read_journal
 
 ROW = PairRow(

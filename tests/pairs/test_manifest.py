@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dda.mistakes import UserError
+from dda.errors import UserError
 from dda.pairs.journal import Journal, PairRow
 from dda.pairs.manifest import read_rows, write_manifest
 from dda.pairs.writer import PairWriter, pair_name

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dda.files import write_atomically
 from dda.images import read_image
-from dda.pairs.writer import PairWriter, pair_exists, pair_name, write_atomically
+from dda.pairs.writer import PairWriter, pair_exists, pair_name
 from dda.png import encode_png
 
 

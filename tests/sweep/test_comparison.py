@@ -13,14 +13,14 @@ from dda.sweep.jobs import Job
 
 
 def make_job(folder: Path, pairs: Sequence[tuple[str, str]]) -> Job:
-    """A job that made pairs of (path, style); the target of each is its place, as a grey."""
+    """A job that made pairs of (path, style); the target of each is its place, as a gray."""
     writer, rows = PairWriter(folder), []
     for place, (path, style) in enumerate(pairs):
         rows.append(
             PairRow(place, 0, path, style, 0, "ok", "", "", pair_name(place, 0), "", {"background_pixels": 0.0})
         )
-        grey = np.full((8, 8, 3), place, np.uint8)
-        writer.write(rows[-1].name, np.zeros_like(grey), grey)
+        gray = np.full((8, 8, 3), place, np.uint8)
+        writer.write(rows[-1].name, np.zeros_like(gray), gray)
     return Job(folder, {}, folder.name, "", rows, None)
 
 

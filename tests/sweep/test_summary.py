@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dda.errors import UserError
 from dda.images import read_image
-from dda.mistakes import UserError
 from dda.sweep import summary
 from dda.sweep.__main__ import main
 from dda.sweep.comparison import shared_faces
@@ -140,7 +140,7 @@ def test_a_disk_without_room_for_the_summary_does_not_hide_why_a_job_failed(
         full.setattr(Path, "write_text", write_text)
         full.setattr(summary, "summarize", write_text)
         run_here("run_amplify.py", "-m", "batch_size=0,-1", f"paths.outputs={tmp_path}", "run_name=r")
-    assert "the sweep could not be summarised: " in capsys.readouterr().err
+    assert "the sweep could not be summarized: " in capsys.readouterr().err
     folder = tmp_path / "amplify" / "r"
     assert [job.problem for job in read_jobs(folder)] == ["failed", "failed"]
 

@@ -19,7 +19,7 @@ from omegaconf.errors import MissingMandatoryValue
 from PIL import Image
 
 from dda.tracking import wandb_run
-from dda.tracking.dataset import dataset_name, dataset_version
+from dda.tracking.artifacts import dataset_name, dataset_version
 from dda.tracking.tracker import Tracker, open_tracker
 from dda.tracking.wandb_run import recorded_runs
 from tests.conftest import ROOT

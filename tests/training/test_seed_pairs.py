@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from dda.faces.align import CANONICAL_POINTS, CROP_SIZE
-from dda.faces.parser import MeshParser
-from dda.faces.prepare import PreparedFace
+from dda.errors import UserError
+from dda.faces.alignment import CANONICAL_POINTS, CROP_SIZE
+from dda.faces.parsing.parser import MeshParser
+from dda.faces.preparation import PreparedFace
 from dda.images import read_image, to_tensor
-from dda.mistakes import UserError
-from dda.models.compact import CompactAmplifier, CompactResidualModel
+from dda.models.compact.network import CompactResidualModel
+from dda.models.compact.pipeline import CompactPipeline
 from dda.training.seed_pairs import MARGIN, PADDED_SIZE, AlignedPair, cut_pair, find_styles, load_pairs, pair_files
 
 
@@ -160,7 +161,7 @@ def test_a_picture_that_cannot_be_read_is_named(copied: Path, parser: MeshParser
 
 def test_a_source_without_a_face_is_named(copied: Path, parser: MeshParser) -> None:
     for side in ("source", "target"):
-        Image.new("RGB", (512, 512), "grey").save(copied / side / "plain.png")
+        Image.new("RGB", (512, 512), "gray").save(copied / side / "plain.png")
     with pytest.raises(UserError, match=r"source/plain\.png: no face found"):
         list(load_pairs(copied, parser)[1])
 
@@ -192,7 +193,7 @@ def test_training_sees_what_amplification_sees(loaded: list[AlignedPair], portra
     pair = loaded[0]
     middle = slice(MARGIN, MARGIN + CROP_SIZE)
     cut = cut_pair(pair)
-    amplifier = CompactAmplifier(CompactResidualModel(channels=(8, 8)), 1, torch.device("cpu"))
+    amplifier = CompactPipeline(CompactResidualModel(channels=(8, 8)), 1, torch.device("cpu"))
     masks = torch.from_numpy(pair.regions.masks)[None]
     seen = amplifier.share(to_tensor(pair.source)[None], masks, [pair.regions.face], torch.zeros(1))
     for part, expected in ((cut.source, seen.source[0]), (cut.masks, seen.masks[0])):

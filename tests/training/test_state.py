@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dda.models.compact import CompactResidualModel
+from dda.models.compact.network import CompactResidualModel
 from dda.training.state import TrainingState
 
 UPDATES = 12

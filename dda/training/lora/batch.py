@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch.nn import functional as F
 
-from dda.faces.align import warp
+from dda.faces.alignment import warp
 from dda.images import resize, to_tensor
-from dda.training.augment import random_light, random_similarities, relight
+from dda.training.augmentation import random_light, random_similarities, relight
 from dda.training.seed_pairs import AlignedPair
 
 BARE = 0

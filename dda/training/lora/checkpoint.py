@@ -11,13 +11,13 @@ from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import get_peft_model_state_dict
 
-from dda.models.formats.ours import CONFIG, FORMAT, VERSION
-from dda.models.formats.recognise import apply_checkpoint
-from dda.models.pretrained import load_stable_diffusion
-from dda.models.rdm import ALPHA_REF
-from dda.pairs.writer import write_atomically
-from dda.styles import REGIONS
-from dda.training.card import Kind, write_card
+from dda.files import write_atomically
+from dda.models.residuals import ALPHA_REF
+from dda.models.stable_diffusion.checkpoints.dda_folder import CONFIG, FORMAT, VERSION
+from dda.models.stable_diffusion.checkpoints.loader import apply_checkpoint
+from dda.models.stable_diffusion.pretrained import load_stable_diffusion
+from dda.regions import REGIONS
+from dda.training.model_card import Kind, write_card
 from dda.training.state import save_torch
 
 SEED_FILE = "checkpoint.pth"

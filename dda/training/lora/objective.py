@@ -6,8 +6,8 @@ import torch
 from diffusers.training_utils import compute_snr
 from torch.nn import functional as F
 
-from dda.styles import REGIONS
-from dda.training.lora.base import Base
+from dda.regions import REGIONS
+from dda.training.lora.base_model import Base
 from dda.training.lora.batch import BARE, Batch
 
 EMPHASIS = {"eyes": 2.0, "lips": 2.0, "skin": 1.0, "brows": 1.0}
@@ -17,7 +17,7 @@ OUTSIDE = 0.1
 """Weight of the error outside all regions: composition never shows it, but it keeps the face in its picture."""
 
 CROPS = ("eyes", "lips")
-"""Regions that get a crop of their own."""
+"""RegionMasks that get a crop of their own."""
 
 CROP_LOSS = 0.5
 """Weight of the crops beside the whole picture."""

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from dda.config.check import check
 from dda.config.store import register_configs
-from dda.faces.prepare import PreparedFace
+from dda.faces.preparation import PreparedFace
 from dda.images import to_tensor
-from dda.training.train import main
+from dda.training.compact.trainer import main
 
 SIZE = 64
 WHOLE_UPDATES = 250

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dda.faces.prepare import PreparedFace
+from dda.faces.preparation import PreparedFace
 from dda.training.lora.batch import BARE, BatchMaker, stack_pair
 from dda.training.seed_pairs import AlignedPair
 
@@ -24,7 +24,7 @@ def make(pairs: list[AlignedPair], dropout: float) -> BatchMaker:
 
 
 def is_flat(pictures: torch.Tensor) -> torch.Tensor:
-    """Whether a picture is of one colour: a target here, no face."""
+    """Whether a picture is of one color: a target here, no face."""
     return pictures.flatten(2).std(2).amax(1) < 0.01
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from dda.models.pretrained import load_stable_diffusion
-from dda.training.lora.base import Base
+from dda.models.stable_diffusion.pretrained import load_stable_diffusion
+from dda.training.lora.base_model import Base
 from dda.training.lora.batch import Batch
 from dda.training.lora.objective import (
     CROP_LOSS,

@@ -1,0 +1,294 @@
+"""The report of an evaluation as one HTML file that opens from the disk and asks no one for anything.
+
+Style sheet, script, plots and thumbnails are all inside it. Its content security policy lets the browser load
+nothing but pictures from ``data:`` and run nothing but the one script and style sheet of this package, by their hash.
+"""
+
+import base64
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from importlib import resources
+from typing import Any
+
+import jinja2
+import numpy as np
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+
+from dda.evaluation.labels import digits, label, number, unit_label
+from dda.evaluation.result import PairResult, Result, Statistic
+from dda.metrics.metric import Column
+from dda.png import encode_png
+
+REPORT_NAME = "report.html"
+
+_ASSETS = resources.files("dda") / "assets" / "report"
+_DIRECTIONS = {
+    "higher": {"short": "↑ higher", "about": "Higher is better"},
+    "lower": {"short": "↓ lower", "about": "Lower is better"},
+    "band": {"short": "↔ band", "about": "Best inside a band: neither too little nor too much"},
+    "zero": {"short": "→ 0", "about": "Should be 0"},
+    "none": {"short": "–", "about": "It describes; neither end is better"},
+}
+_HEADLINES = {
+    "bad": "These pairs are not fit for training as they are",
+    "warn": "Look closer before training on these pairs",
+    "good": "No fault found in these pairs",
+    "none": "No verdict: nothing that it goes by was measured",
+}
+_WORDS = {"bad": "Fault", "warn": "Warning", "good": "Good", "none": "Not judged"}
+_LEVELS = ("bad", "warn", "good", "none")  # worst first
+_PLOT_KINDS = {"strength": "wide", "skin": "half", "distribution": "third"}
+
+
+def html_report(result: Result, plots: Mapping[str, np.ndarray]) -> bytes:
+    """The page, UTF-8 encoded.
+
+    Args:
+        result: what was measured; pairs carry their thumbnails.
+        plots: figures by file name without suffix, uint8 (H, W, 3), as `dda.report.plots.draw_plots` draws them.
+    """
+    css, script = _asset("report.css"), _asset("report.js")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.from_string(_asset("report.html.j2")).render(
+        policy=_policy(css, script),
+        css=Markup(css),
+        script=Markup(script),
+        data=htmlsafe_json_dumps(_data(result)),  # as <script> cannot be left: < > & ' are written \u00XX
+        title=result.title,
+        created=f"Measured {_readable(result.created)}.",
+        facts=_facts(result),
+        pairs_root=result.pairs_root,
+        oracle_root=result.oracle_root,
+        verdict=_verdict(result),
+        directions=_DIRECTIONS,
+        summary=[
+            _summary_row(column, result.overall.get(name), result.baseline.get(name))
+            for name, column in result.columns.items()
+        ],
+        oracle=[
+            _summary_row(column, result.against_oracle.get(name), result.untouched_against_oracle.get(name))
+            for name, column in result.oracle_columns.items()
+        ],
+        set_values=[
+            _describe(column) | {"value": _set_value(result, name)}
+            for name, column in result.set_columns.items()
+            if not name.startswith(("tone_gap_", "tone_rank_"))
+        ],
+        skin_tones=_skin_tones(result),
+        missing=[(label(name), reason) for name, reason in result.missing.items()],
+        legend=[_describe(column) for column in result.columns.values()],
+        by_style=_by_style(result),
+        plots=[_plot(name, picture) for name, picture in plots.items()],
+    )
+    return page.encode("utf-8", "backslashreplace")  # a file name may hold bytes that are no valid text
+
+
+def _asset(name: str) -> str:
+    return (_ASSETS / name).read_text("utf-8")
+
+
+def _policy(css: str, script: str) -> str:
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "img-src data:",
+            f"style-src '{_digest(css)}'",
+            f"script-src '{_digest(script)}'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _facts(result: Result) -> list[str]:
+    styles = Counter(pair.style for pair in result.measured if pair.style)
+    faces = {pair.face for pair in result.measured}
+    facts = [_count(len(result.measured), "pair") + " measured"]
+    if result.rejected:
+        facts.append(f"{len(result.rejected)} rejected")
+    if styles:
+        facts.append(_count(len(styles), "style"))
+    return [*facts, _count(len(faces), "face")]
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def _readable(created: str) -> str:
+    return f"{datetime.fromisoformat(created):%Y-%m-%d %H:%M} UTC"
+
+
+def _verdict(result: Result) -> dict[str, Any]:
+    found = sorted(result.verdicts, key=lambda verdict: _LEVELS.index(verdict.level))
+    level = found[0].level if found else "none"
+    findings = [{"level": verdict.level, "word": _WORDS[verdict.level], "text": verdict.text} for verdict in found]
+    return {"level": level, "headline": _HEADLINES[level], "findings": findings}
+
+
+def _describe(column: Column) -> dict[str, str]:
+    low, high = (f"{end:g}" if math.isfinite(end) else number(end, 0) for end in (column.low, column.high))
+    return {
+        "label": label(column.name),
+        "unit": unit_label(column.unit),
+        "better": column.better,
+        "about": column.about,
+        "weights": column.weights,
+        "range": f"{low} to {high}",
+    }
+
+
+def _summary_row(column: Column, ours: Statistic | None, untouched: Statistic | None) -> dict[str, Any]:
+    decimals = digits((statistic.mean for statistic in (ours, untouched) if statistic), column.unit)
+    return _describe(column) | {
+        "ours": _estimate(ours, decimals),
+        "baseline": _estimate(untouched, decimals),
+        "count": ours.count if ours else 0,
+    }
+
+
+def _estimate(statistic: Statistic | None, decimals: int) -> dict[str, str] | None:
+    """Mean and interval as text; no interval where it is a point, but for rounding, or unknown."""
+    if statistic is None or math.isnan(statistic.mean):
+        return None
+    low, high = statistic.low, statistic.high
+    known = math.isfinite(low) and math.isfinite(high) and high - low > 1e-6
+    interval = f"{number(low, decimals)} to {number(high, decimals)}" if known else ""
+    return {"mean": number(statistic.mean, decimals), "interval": interval}
+
+
+def _set_value(result: Result, name: str) -> str:
+    value = result.set_values[name]
+    return number(value, digits([value], result.set_columns[name].unit))
+
+
+def _skin_tones(result: Result) -> list[dict[str, str]]:
+    """A row a metric: its gap over skin tones, and its rank correlation with them."""
+    names = [name.removeprefix("tone_gap_") for name in result.set_columns if name.startswith("tone_gap_")]
+    ranks = {name: result.set_values.get(f"tone_rank_{name}", math.nan) for name in names}
+    return [
+        _describe(result.set_columns[f"tone_gap_{name}"])
+        | {
+            "label": label(name),
+            "gap": _set_value(result, f"tone_gap_{name}"),
+            "rank": number(ranks[name], digits(ranks.values(), "")),
+        }
+        for name in names
+    ]
+
+
+def _by_style(result: Result) -> dict[str, Any]:
+    counts = Counter(pair.style for pair in result.measured)
+    tables = list(result.by_style.values())
+    rows = [
+        _style_row(column, [table.get(name) for table in tables], result.baseline.get(name))
+        for name, column in result.columns.items()
+    ]
+    for name, column in result.oracle_columns.items():
+        of_styles = [result.oracle_by_style.get(style, {}).get(name) for style in result.by_style]
+        row = _style_row(column, of_styles, result.untouched_against_oracle.get(name))
+        rows.append(row | {"label": label(f"oracle_{name}")})
+    return {"styles": [{"name": style, "count": counts[style]} for style in result.by_style], "rows": rows}
+
+
+def _style_row(column: Column, of_styles: Sequence[Statistic | None], untouched: Statistic | None) -> dict[str, Any]:
+    decimals = digits((statistic.mean for statistic in (*of_styles, untouched) if statistic), column.unit)
+    cells = [_estimate(statistic, decimals) for statistic in of_styles]
+    return _describe(column) | {"cells": cells, "untouched": _estimate(untouched, decimals)}
+
+
+def _plot(name: str, picture: np.ndarray) -> dict[str, Any]:
+    kind, _, rest = name.partition("_")
+    if kind == "distribution":
+        caption = f"{label(rest)} by style"
+    elif name.startswith("skin_tone_"):
+        caption = f"{label(name.removeprefix('skin_tone_'))} by skin tone of the source"
+    else:
+        caption = label(name)
+    return {
+        "kind": _PLOT_KINDS[kind],
+        "caption": caption,
+        "uri": "data:image/png;base64," + base64.b64encode(encode_png(picture)).decode(),
+        "height": picture.shape[0] // 2,
+        "width": picture.shape[1] // 2,
+    }
+
+
+# --- What the script shows -------------------------------------------------------------------------------
+
+
+def _data(result: Result) -> dict[str, Any]:
+    """Everything about single pairs, for JSON; every picture is in it once, however many pairs share it."""
+    pictures: dict[bytes, int] = {}
+    for pair in result.pairs:
+        for jpeg in pair.thumbnails.values():
+            pictures.setdefault(jpeg, len(pictures))
+    return {
+        "columns": [
+            _column(column, "", (pair.values.get(name, math.nan) for pair in result.measured), result.overall.get(name))
+            for name, column in result.columns.items()
+        ],
+        "oracle_columns": [
+            _column(
+                column,
+                "oracle_",
+                (pair.against_oracle.get(name, math.nan) for pair in result.measured),
+                result.against_oracle.get(name),
+            )
+            for name, column in result.oracle_columns.items()
+        ],
+        "pairs": [_pair(pair, result, pictures) for pair in result.pairs],
+        "pictures": [base64.b64encode(jpeg).decode() for jpeg in pictures],
+        "best_worst": result.best_worst,
+    }
+
+
+def _column(column: Column, prefix: str, values: Iterable[float], overall: Statistic | None) -> dict[str, Any]:
+    return {
+        "key": prefix + column.name,
+        "label": label(column.name),
+        "unit": unit_label(column.unit),
+        "about": f"{column.about} {_DIRECTIONS[column.better]['about']}.",
+        "digits": digits(values, column.unit),
+        "mean": _json(overall.mean if overall else math.nan),
+    }
+
+
+def _pair(pair: PairResult, result: Result, pictures: Mapping[bytes, int]) -> dict[str, Any]:
+    paths = {"source": pair.source_path, "target": pair.target_path, "oracle": pair.oracle_path}
+    oracle = result.oracle_columns if pair.against_oracle else ()
+    return {
+        "name": pair.name,
+        "status": pair.status,
+        "reason": pair.reason,
+        "style": pair.style,
+        "paths": {side: path for side, path in paths.items() if path},
+        "values": _numbers(pair.values, result.columns),
+        "baseline": _numbers(pair.baseline, result.columns),
+        "against_oracle": _numbers(pair.against_oracle, oracle),
+        "untouched_against_oracle": _numbers(pair.untouched_against_oracle, oracle),
+        "pictures": {side: pictures[jpeg] for side, jpeg in pair.thumbnails.items()},
+    }
+
+
+def _numbers(values: Mapping[str, float], columns: Iterable[str]) -> list[float | str | None]:
+    return [_json(values.get(name, math.nan)) for name in columns]
+
+
+def _json(value: float) -> float | str | None:
+    """A number for JSON, which has neither NaN (null) nor infinities (a string that Number() reads)."""
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return float(f"{value:.6g}")

@@ -1,0 +1,80 @@
+"""An evaluation as one table for the terminal."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from dda.evaluation.labels import digits, label, number, unit_label
+from dda.evaluation.result import Result, Statistic
+from dda.metrics.metric import Column
+
+_ARROWS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "band": "", "none": ""}
+_STYLES = {"bad": "bold red", "warn": "yellow", "good": "green", "none": "bold"}
+_LISTED = 8
+
+
+def result_table(result: Result) -> Group:
+    """The set's numbers and what they mean, to be printed by rich; the untouched source stands beside the targets.
+
+    It fits 80 columns: the standard deviations are in metrics.json alone.
+    """
+    return Group(_numbers(result), *_notes(result))
+
+
+def _numbers(result: Result) -> Table:
+    count = len(result.measured)
+    title = Text(f"{result.title}: {count} pair{'s' * (count != 1)}", style="bold")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("Measure", overflow="fold")
+    for heading in ("Target", "95 % of\nthe mean", "Untouched\nsource", "Light less\ndark skin"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, column in result.columns.items():
+        gap = result.set_values.get(f"tone_gap_{name}")
+        table.add_row(*_row(column, result.overall[name], result.baseline[name], gap))
+    if result.oracle_columns:
+        table.add_section()
+        table.add_row(Text("Against the oracle", style="bold"))
+    for name, column in result.oracle_columns.items():
+        ours, untouched = result.against_oracle[name], result.untouched_against_oracle[name]
+        table.add_row(*_row(column, ours, untouched, result.set_values.get(f"tone_gap_oracle_{name}")))
+    of_the_set = {name: column for name, column in result.set_columns.items() if not name.startswith("tone_")}
+    if of_the_set:
+        table.add_section()
+        table.add_row(Text("Of the set", style="bold"))
+    for name, column in of_the_set.items():
+        value = result.set_values[name]
+        table.add_row(_name(column), number(value, digits([value], column.unit)))
+    return table
+
+
+def _row(column: Column, ours: Statistic, untouched: Statistic, tone_gap: float | None) -> tuple[Text | str, ...]:
+    decimals = digits([ours.mean, untouched.mean], column.unit)
+    low, high = number(ours.low, decimals), number(ours.high, decimals)
+    return (
+        _name(column),
+        number(ours.mean, decimals),
+        f"{low} to {high}" if ours.low < ours.high else "",
+        number(untouched.mean, decimals),
+        "" if tone_gap is None else number(tone_gap, decimals),
+    )
+
+
+def _name(column: Column) -> Text:
+    unit = f" ({unit_label(column.unit)})" if column.unit else ""
+    return Text(f"{label(column.name)}{unit}{_ARROWS[column.better]}")
+
+
+def _notes(result: Result) -> Iterator[Text]:
+    reasons = Counter(pair.reason for pair in result.rejected)
+    for reason, count in reasons.most_common(_LISTED):
+        yield Text(f"Rejected {count}: {reason}")
+    if len(reasons) > _LISTED:
+        yield Text(f"Rejected for other reasons, told in pairs.parquet: {len(reasons) - _LISTED} kinds")
+    for name, reason in result.missing.items():
+        yield Text(f"Not measured: {label(name)}: {reason}", style="dim")
+    for verdict in result.verdicts:
+        yield Text(verdict.text, style=_STYLES[verdict.level])

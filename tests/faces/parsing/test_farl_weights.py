@@ -1,0 +1,166 @@
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dda.errors import UserError
+from dda.faces.parsing.farl import FaRLParser
+from dda.faces.parsing.farl_weights import (
+    Unusable,
+    WeightsFile,
+    cache_file,
+    check_state,
+    check_torchscript,
+    find_weights,
+)
+
+CPU = torch.device("cpu")
+
+
+def find(url: str, given: str | None = None) -> Path:
+    (file,) = find_weights(WeightsFile("parser.weights", given, url, check_torchscript))
+    return file
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of torch hub, and no network."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+@pytest.fixture
+def damaged(tmp_path: Path, parser_files: dict[str, Path], detector_file: Path) -> Callable[[str], Path]:
+    def make(kind: str) -> Path:
+        file = tmp_path / f"{kind}.pt"
+        whole = parser_files["lapa"].read_bytes()
+        with zipfile.ZipFile(parser_files["lapa"]) as archive:
+            weights = next(entry for entry in archive.infolist() if entry.filename.endswith("data/0"))
+            middle = whole.index(archive.read(weights), weights.header_offset)
+        contents = {
+            "empty": b"",
+            "text": b"Not Found",
+            "cut short": whole[: len(whole) // 2],
+            "flipped bit": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+            "state": detector_file.read_bytes(),
+        }
+        file.write_bytes(contents[kind])
+        return file
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "cut short", "flipped bit", "state"])
+def test_what_is_no_whole_torchscript_is_refused(kind: str, damaged: Callable[[str], Path]) -> None:
+    with pytest.raises(Unusable):
+        check_torchscript(damaged(kind))
+
+
+def test_whole_files_pass(parser_files: dict[str, Path], detector_file: Path) -> None:
+    check_torchscript(parser_files["lapa"])
+    state = torch.load(detector_file, weights_only=True)
+    check_state(detector_file, {name.removeprefix("module."): value for name, value in state.items()})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda state: state.pop("b"), "lacks b"),
+        (lambda state: state.update(b=torch.zeros(3)), r"b has the shape \(3,\) instead of \(2,\)"),
+        (lambda state: state.update(b=torch.tensor([1.0, torch.nan])), "b holds values that are not finite"),
+    ],
+    ids=["a value is missing", "another shape", "not finite"],
+)
+def test_a_state_that_does_not_fit_is_refused(
+    change: Callable[[dict[str, torch.Tensor]], object], reason: str, tmp_path: Path
+) -> None:
+    wanted = {"a": torch.zeros(1), "b": torch.zeros(2), "bn.num_batches_tracked": torch.tensor(0)}
+    state = {"a": torch.ones(1), "b": torch.ones(2)}
+    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "whole.pth")
+    check_state(tmp_path / "whole.pth", wanted)
+    change(state)
+    torch.save(state, tmp_path / "changed.pth")
+    with pytest.raises(Unusable, match=reason):
+        check_state(tmp_path / "changed.pth", wanted)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_code_in_a_state_file_is_not_run(tmp_path: Path) -> None:
+    class Malware:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "harm"),)
+
+    file = tmp_path / "detector.pth"
+    for write in (lambda: torch.save(Malware(), file), lambda: file.write_bytes(pickle.dumps(Malware()))):
+        write()
+        with pytest.raises(Unusable, match="cannot be read"):
+            check_state(file, {"a": torch.zeros(1)})
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_download_is_kept(cache: Path, parser_files: dict[str, Path], tmp_path: Path) -> None:
+    published = tmp_path / "published.pt"
+    published.write_bytes(parser_files["lapa"].read_bytes())
+    url = published.as_uri()
+    for _ in range(2):  # the second time from the cache: what was published is gone
+        file = find(url)
+        assert file == cache / "published.pt" and file.read_bytes() == parser_files["lapa"].read_bytes()
+        published.unlink(missing_ok=True)
+    assert list(cache.iterdir()) == [file]
+
+
+def test_a_download_cut_short_is_not_kept(cache: Path, damaged: Callable[[str], Path]) -> None:
+    published = damaged("cut short")
+    with pytest.raises(UserError, match="cut short"):
+        find(published.as_uri())
+    assert list(cache.iterdir()) == []
+
+
+def test_a_damaged_file_in_the_cache_is_named(cache: Path, damaged: Callable[[str], Path]) -> None:
+    published = damaged("flipped bit")
+    cache.mkdir(parents=True)
+    (cache / published.name).write_bytes(published.read_bytes())
+    with pytest.raises(UserError, match=r"checksum.*delete it if it is there.*give parser\.weights;.*parser=mesh"):
+        find(published.as_uri())
+
+
+def test_without_network_the_user_learns_all_that_is_missing_and_what_to_do(cache: Path, detector_file: Path) -> None:
+    with pytest.raises(UserError, match=r"parser=farl: weights are missing.*parser=mesh needs no weights") as told:
+        FaRLParser("lapa", None, None, CPU)
+    message = str(told.value)
+    for word in ("mobilenet0.25_Final.pth", "farl.lapa", "parser.detector_weights and parser.weights", str(cache)):
+        assert word in message
+    assert message.count("https://github.com/") == 2 and "\n" not in message
+    with pytest.raises(UserError, match=r"save https://\S*celebm\S* in .* give parser\.weights;"):
+        FaRLParser("celebm", None, str(detector_file), CPU)
+    assert list(cache.iterdir()) == []
+
+
+def test_files_in_the_cache_need_no_network(
+    cache: Path,
+    parser_files: dict[str, Path],
+    detector_file: Path,
+    lapa: FaRLParser,
+    marked_portraits: list[np.ndarray],
+) -> None:
+    from facer.face_detection.retinaface import pretrained_urls
+    from facer.face_parsing.farl import pretrain_settings
+
+    cache.mkdir(parents=True)
+    cache_file(pretrained_urls["mobilenet"]).write_bytes(detector_file.read_bytes())
+    cache_file(pretrain_settings["lapa/448"]["url"][0]).write_bytes(parser_files["lapa"].read_bytes())
+    found, same = (parser.detect(marked_portraits[0]) for parser in (FaRLParser("lapa", None, None, CPU), lapa))
+    assert len(found) == len(same) > 0
+    assert all(np.array_equal(one.key_points, two.key_points) for one, two in zip(found, same, strict=True))
+
+
+def test_a_given_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"parser\.weights=.*nothing\.pt: cannot be read: No such file"):
+        find("https://example.org/a.pt", str(tmp_path / "nothing.pt"))

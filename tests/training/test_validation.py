@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio
+
+from dda.faces.preparation import PreparedFace
+from dda.models.compact.pipeline import CompactPipeline
+from dda.training.seed_pairs import AlignedPair
+from dda.training.validation import mean_psnr, paint_pairs
+
+
+@pytest.fixture(scope="module")
+def pairs(portraits: list[PreparedFace]) -> list[AlignedPair]:
+    return [AlignedPair(face.source, face.source, face.regions, style) for style, face in enumerate(portraits)]
+
+
+def test_psnr_is_that_of_the_pixels_inside_the_oval(pairs: list[AlignedPair]) -> None:
+    random = np.random.default_rng(0)
+    noisy = [(pair.target + random.normal(0, 6, pair.target.shape)).clip(0, 255).astype(np.uint8) for pair in pairs]
+    inside = [pair.regions.oval > 0.5 for pair in pairs]
+    expected = [
+        peak_signal_noise_ratio(pair.target[oval], picture[oval], data_range=255)
+        for pair, picture, oval in zip(pairs, noisy, inside, strict=True)
+    ]
+    assert mean_psnr(noisy, pairs) == pytest.approx(np.mean(expected), abs=1e-6)
+    assert 29 < mean_psnr(noisy, pairs) < 36
+
+
+def test_psnr_does_not_look_outside_the_face(pairs: list[AlignedPair]) -> None:
+    elsewhere = [pair.target.copy() for pair in pairs]
+    for picture in elsewhere:
+        picture[:, :20] = 0
+    assert mean_psnr(elsewhere, pairs) == 100.0  # as high as it goes: equal inside
+
+
+def test_painting_uses_the_style_of_each_pair_and_leaves_the_background(
+    tiny: CompactPipeline, pairs: list[AlignedPair]
+) -> None:
+    first, second = paint_pairs(tiny, pairs, seed=0)
+    for picture, pair in ((first, pairs[0]), (second, pairs[1])):
+        background = pair.regions.total == 0
+        assert np.array_equal(picture[background], pair.source[background])
+        assert not np.array_equal(picture, pair.source)
+    other = AlignedPair(pairs[0].source, pairs[0].target, pairs[0].regions, style=3)
+    assert not np.array_equal(paint_pairs(tiny, [other], seed=0)[0], first)
+    assert np.array_equal(paint_pairs(tiny, pairs[:1], seed=0)[0], first)
