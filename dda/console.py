@@ -1,8 +1,13 @@
 """The terminal: all that a person sees of a run while it goes on and when it ends."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from dda.errors import describe_error
 
 CONSOLE = Console()
 
@@ -30,3 +35,18 @@ class _PairsPerSecond(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.completed / task.finished_time if task.finished_time else task.speed
         return Text(f"{speed:.1f} pairs/s" if speed else "- pairs/s", style="cyan")
+
+
+@contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """End a command that Hydra does not run with one line on standard error, if the user is at fault.
+
+    Raises:
+        SystemExit: with that line.
+    """
+    try:
+        yield
+    except Exception as error:
+        if line := describe_error(error):
+            raise SystemExit(f"dda: {line}") from error
+        raise

@@ -1,63 +1,86 @@
-"""Mistakes of the user's, each told in one line that says what was found and what is allowed."""
+"""Errors of the user, each one line that says what was found, what is allowed and what to do; everything else is a bug.
+
+The library names the option at fault as its owner calls it (``checkpoint``); the configuration adds where that option
+stands (``model.checkpoint``), see :mod:`dda.config.keys`.
+"""
 
 import errno
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-_ELSEWHERE = "give a paths.outputs that can be written to"
-_ROOM = "make room and start again: run_name=latest goes on with what an amplification or a training has finished"
+_OTHER_FOLDER = "give a paths.outputs that can be written to"
+_FREE_SPACE = "make room and start again: run_name=latest goes on with what an amplification or a training has finished"
 
-CLOSED = {
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
-    errno.EROFS: _ELSEWHERE,
+STORAGE_REMEDIES = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EROFS: _OTHER_FOLDER,
     errno.EACCES: "allow it, or give another path",
     errno.EPERM: "allow it, or give another path",
-    errno.ENOTDIR: _ELSEWHERE,
-    errno.EEXIST: _ELSEWHERE,  # a link to nowhere, as of a disk that is not there
-    errno.ENAMETOOLONG: _ELSEWHERE,
+    errno.ENOTDIR: _OTHER_FOLDER,
+    errno.EEXIST: _OTHER_FOLDER,  # a link to a path that does not exist, as of a disk that is not mounted
+    errno.ENAMETOOLONG: _OTHER_FOLDER,
 }
-"""What to do where the system closes the way to files."""
+"""What the user can do about an error of the file system, by its number."""
 
 
 class UserError(Exception):
-    """A mistake of the user's: one line that says what was found, what is allowed and what to do."""
+    """An error of the user: one line that says what was found, what is allowed and what to do."""
+
+
+class OptionError(UserError):
+    """An option that cannot be used as it is given.
+
+    Attributes:
+        option: its name, as its owner calls it: ``checkpoint``.
+        reason: what is wrong, what is allowed and what to do, in one line.
+        value: what was given; None where the line need not repeat it.
+    """
+
+    def __init__(self, option: str, reason: str, value: object = None) -> None:
+        super().__init__(option, reason, value)
+        self.option, self.reason, self.value = option, reason, value
+
+    def __str__(self) -> str:
+        given = self.option if self.value is None else f"{self.option}={self.value}"
+        return f"{given}: {self.reason}"
+
+
+class SourceError(Exception):
+    """A source that gives no pair.
+
+    Attributes:
+        status: "rejected" (the picture cannot be used) or "failed" (another try may succeed).
+        stage: where it ended: "decode", "detect", "align", "parse" or "model".
+        reason: why, in one short line. What stands before a colon names the kind of reason.
+    """
+
+    def __init__(self, status: str, stage: str, reason: str) -> None:
+        super().__init__(status, stage, reason)
+        self.status, self.stage, self.reason = status, stage, reason
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.reason}"
 
 
 def describe_error(error: BaseException) -> str | None:
-    """A mistake of the user's in one line; None where `error` is not one."""
+    """Describe an error of the user, of the file system or of memory in one line; None for a bug."""
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in CLOSED:
+    if isinstance(error, OSError) and error.errno in STORAGE_REMEDIES:
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}; {CLOSED[error.errno]}"
+        return f"{where}{error.strerror}; {STORAGE_REMEDIES[error.errno]}"
     if type(error).__name__ == "SafetensorError" and (found := re.search(r"\(os error (\d+)\)", str(error))):
         return describe_error(OSError(int(found[1]), os.strerror(int(found[1]))))
+    # By name: torch takes seconds to import.
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError)
-        and ("DefaultCPUAllocator" in str(error) or type(error).__name__ == "OutOfMemoryError")  # torch's, not imported
+        and ("DefaultCPUAllocator" in str(error) or type(error).__name__ == "OutOfMemoryError")
     ):
         return "this machine has not the memory for it; give a smaller batch_size (of a training: train.batch_size)"
     return None
 
 
-@contextmanager
-def exit_on_user_error() -> Iterator[None]:
-    """What ends a command that Hydra does not run, if it is a mistake of the user's, ends it with one line.
-
-    Raises:
-        SystemExit: with the line.
-    """
-    try:
-        yield
-    except Exception as error:
-        if line := describe_error(error):
-            raise SystemExit(f"dda: {line}") from error
-        raise
-
-
 def first_line(error: Exception) -> str:
-    """What an error says, in one line; its class where it says nothing."""
+    """Return the first line of an error's message, or its class where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -6,7 +6,8 @@ The last shard to finish does it by itself; this is for a run whose last shard c
 import argparse
 from pathlib import Path
 
-from dda.errors import UserError, exit_on_user_error
+from dda.console import exit_on_user_error
+from dda.errors import UserError
 from dda.pairs.journal import find_journals, read_journal
 from dda.pairs.manifest import MANIFEST, write_manifest
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from dda.errors import UserError, describe_error, exit_on_user_error
+from dda.console import exit_on_user_error
+from dda.errors import UserError, describe_error
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM])

@@ -14,11 +14,11 @@ from rich.progress import track
 
 from dda.authoring.artist import paint
 from dda.authoring.recipes import Lips, Pigment, Recipe, load_recipe, named_recipes
-from dda.console import CONSOLE, print_line
-from dda.errors import UserError, exit_on_user_error
+from dda.console import CONSOLE, exit_on_user_error, print_line
+from dda.errors import SourceError, UserError
 from dda.faces.dataset import SUFFIXES, FaceDataset
 from dda.faces.parsing.parser import MeshParser
-from dda.faces.preparation import PreparedFace, SourceError, prepare
+from dda.faces.preparation import PreparedFace, prepare
 from dda.files import write_atomically
 from dda.png import encode_png
 from dda.training.seed_pairs import pictures_by_stem

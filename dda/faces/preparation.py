@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dda.errors import SourceError
 from dda.faces.alignment import ALIGNED_SIZE, scale_of
 from dda.faces.dataset import FaceDataset
 from dda.faces.face import Face
@@ -23,14 +24,6 @@ DOUBTFUL_YAW = 40.0
 
 MIN_VISIBLE = 0.35
 """Share of the face oval that must look like skin, lips or eyes: less is a hidden face."""
-
-
-class SourceError(Exception):
-    """A source that gives no pair: ``status`` "rejected" (it never will) or "failed" (worth another run)."""
-
-    def __init__(self, status: str, stage: str, reason: str) -> None:
-        super().__init__(f"{stage}: {reason}")
-        self.status, self.stage, self.reason = status, stage, reason
 
 
 @dataclass

@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from dda.errors import UserError
+from dda.errors import SourceError, UserError
 from dda.faces.parsing.parser import NO_MEMORY
-from dda.faces.preparation import PreparedFace, SourceError
+from dda.faces.preparation import PreparedFace
 from dda.images import to_tensor, to_uint8
 from dda.models.residual_pipeline import ResidualPipeline
 from dda.models.residuals import compose

@@ -6,7 +6,7 @@ A multirun of run_amplify.py ends with it; this makes it again, for a sweep that
 import argparse
 from pathlib import Path
 
-from dda.errors import exit_on_user_error
+from dda.console import exit_on_user_error
 from dda.sweep.summary import summarize
 
 

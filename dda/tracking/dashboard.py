@@ -6,7 +6,8 @@ Each call saves a new view of the project; an older one stays as it is.
 import argparse
 from typing import Any
 
-from dda.errors import UserError, exit_on_user_error, first_line
+from dda.console import exit_on_user_error
+from dda.errors import UserError, first_line
 from dda.pairs.journal import STATUSES
 from dda.tracking.tracker import STEP_METRICS
 

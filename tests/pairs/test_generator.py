@@ -9,10 +9,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from dda.errors import UserError
+from dda.errors import SourceError, UserError
 from dda.faces.dataset import FaceDataset, open_dataset
 from dda.faces.parsing.parser import MeshParser
-from dda.faces.preparation import PreparedFace, SourceError, prepare
+from dda.faces.preparation import PreparedFace, prepare
 from dda.models.compact.pipeline import CanonicalFaces, CompactPipeline
 from dda.models.residuals import Residuals
 from dda.pairs.generator import Outcome, PairGenerator, Strength, raw_leakage

@@ -11,11 +11,11 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-from dda.errors import UserError
+from dda.errors import SourceError, UserError
 from dda.faces.dataset import FaceDataset
 from dda.faces.face import Face
 from dda.faces.parsing.farl import LID_ABOVE, LID_BELOW, MIN_PROBABILITY, FaRLParser, anchors, eye_ring, face_outline
-from dda.faces.preparation import SourceError, prepare
+from dda.faces.preparation import prepare
 from dda.regions import REGIONS
 
 CPU = torch.device("cpu")

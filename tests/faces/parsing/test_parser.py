@@ -12,11 +12,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from dda.errors import UserError
+from dda.errors import SourceError, UserError
 from dda.faces.alignment import ALIGNED_SIZE, invert, resample
 from dda.faces.dataset import FaceDataset
 from dda.faces.parsing.parser import FaceParser, MeshParser, open_parser, parser_settings
-from dda.faces.preparation import PreparedFace, SourceError, prepare
+from dda.faces.preparation import PreparedFace, prepare
 from dda.images import read_image, resize
 
 FFHQ_SAMPLE = Path(__file__).parents[4] / "shared" / "data" / "ffhq_sample"
