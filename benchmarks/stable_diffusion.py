@@ -81,7 +81,7 @@ def batch(model: StableDiffusionResidualPipeline, count: int, styles: int) -> It
     """The residuals of ``count`` faces in every style, as a run makes them."""
     source, masks = faces(count, model.device)
     noise = torch.randn(count, *model.noise_shape, generator=torch.Generator().manual_seed(1)).to(model.device)
-    shared = model.share(source, masks, [], noise)
+    shared = model.encode_faces(source, masks, [], noise)
     for style in _styles(styles):
         yield model.residuals(shared, range(count), [style] * count).makeup
 

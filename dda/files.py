@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def digest_file(file: Path) -> str:
+    """Return the SHA-256 (64 hex digits) of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def digest_files(files: Iterable[Path]) -> str:
-    """SHA-256 (64 hex digits) of what files hold, one after the other, whatever they are called."""
-    total = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
+    """Return the SHA-256 (64 hex digits) of the contents of files, in their order, whatever they are called."""
+    return hashlib.sha256(b"".join(bytes.fromhex(digest_file(file)) for file in files)).hexdigest()
 
 
 def write_atomically(file: Path, data: bytes, tag: str = "new") -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from dda.console import exit_on_user_error
 from dda.errors import UserError
 from dda.pairs.journal import find_journals, read_journal
-from dda.pairs.manifest import MANIFEST, write_manifest
+from dda.pairs.manifest import write_manifest
+from dda.pairs.run_files import MANIFEST
 
 
 def check_complete(run_dir: Path) -> None:

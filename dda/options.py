@@ -84,6 +84,15 @@ def option(
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
+class Choice:
+    """Base of dataclasses of options of which `conf/` chooses one: a model, a parser, a dataset, a trainer."""
+
+
+def is_choice(kind: Any) -> bool:
+    """Return whether a type is that of a choice."""
+    return isinstance(kind, type) and issubclass(kind, Choice)
+
+
 def walk_options(schema: Any, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
     """Every option of a dataclass (or an instance of one) and of those nested in it, by its dotted name.
 
@@ -106,3 +115,16 @@ def check_limit(name: str, value: Any, limit: Limit | None) -> None:
     """
     if limit is not None and value is not None and not limit.holds(value):
         raise OptionError(name, f"must be {limit.allowed}", value)
+
+
+def fingerprint_options(options: Any) -> dict[str, Any]:
+    """Return the options that change the output, each by its value or its ``fingerprint``; None values are left out."""
+    found = {}
+    for name, one in walk_options(options):
+        value = options
+        for part in name.split("."):
+            value = getattr(value, part)
+        if one.metadata.get("changes_output", True) and value is not None:
+            fingerprint = one.metadata.get("fingerprint")
+            found[name] = fingerprint(value) if fingerprint else value
+    return found

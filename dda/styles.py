@@ -1,63 +1,121 @@
-"""Styles: the looks a run paints, each made of a checkpoint's styles, one a region."""
+"""Styles: the looks a run paints, each made of a checkpoint's styles, one in each region."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
-from dda.errors import UserError
+from dda.errors import OptionError
+from dda.options import STRENGTH, option
 from dda.regions import REGIONS
+
+OWN_STRENGTHS = {
+    "Smokey eyes": {"lips": 0.5},  # nude: at full strength it turns a lipstick that the face wears olive
+}
+"""s_{style,r} of the named styles where it is not 1, by style and region."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """A look. Both mappings hold every region of `REGIONS`."""
+    """A look.
+
+    Attributes:
+        name: what it is called in rows and figures.
+        regions: the checkpoint's style painted in each region of `REGIONS`.
+        strength: s_{style,r} of each region: 0 nothing, 1 as trained.
+    """
 
     name: str
-    regions: Mapping[str, str]  # region -> the checkpoint's style painted there
-    strength: Mapping[str, float]  # region -> s_{style,r}: 0 nothing, 1 as trained
+    regions: Mapping[str, str]
+    strength: Mapping[str, float]
 
 
-def resolve_styles(style_set: Mapping[str, Any], checkpoint_styles: Sequence[str] | None) -> list[Style]:
-    """The styles of `style_set` (`cfg.style_set`), in its order; an empty set means all the checkpoint's.
+def make_style(
+    name: str, regions: Mapping[str, str] | None = None, strength: Mapping[str, float | None] | None = None
+) -> Style:
+    """Make a look of one style, or of others in some regions.
 
     Args:
-        style_set: the looks asked for.
-        checkpoint_styles: those the checkpoint was trained on; None: it takes any, in words.
+        name: name of the look, and of the style of every region that ``regions`` leaves out.
+        regions: other styles by region.
+        strength: s_{style,r} by region; where it is left out or None, the style's own (`OWN_STRENGTHS`).
+    """
+    regions, strength = regions or {}, strength or {}
+    painted = {region: regions.get(region) or name for region in REGIONS}
+    own = {region: OWN_STRENGTHS.get(style, {}).get(region, 1.0) for region, style in painted.items()}
+    given = {region: value for region, value in strength.items() if value is not None}
+    return Style(name, MappingProxyType(painted), MappingProxyType(own | given))
+
+
+@dataclass(kw_only=True)
+class RegionStyles:
+    """The checkpoint's style of each region; null: the look's base."""
+
+    eyes: str | None = option("Style of the eyes; null: the look's base.", None)
+    lips: str | None = option("Style of the lips; null: the look's base.", None)
+    skin: str | None = option("Style of the skin; null: the look's base.", None)
+    brows: str | None = option("Style of the brows; null: the look's base.", None)
+
+
+@dataclass(kw_only=True)
+class RegionStrengths:
+    """The look's strength in each region; null: the style's own."""
+
+    eyes: float | None = option("Strength of the eyes; null: the style's own.", None, limit=STRENGTH)
+    lips: float | None = option("Strength of the lips; null: the style's own.", None, limit=STRENGTH)
+    skin: float | None = option("Strength of the skin; null: the style's own.", None, limit=STRENGTH)
+    brows: float | None = option("Strength of the brows; null: the style's own.", None, limit=STRENGTH)
+
+
+@dataclass(kw_only=True)
+class StyleOptions:
+    """One look of a style set."""
+
+    name: str = option("Name of the look.")
+    base: str | None = option("The checkpoint's style it is made of; null: the one of the look's name.", None)
+    regions: RegionStyles = field(default_factory=RegionStyles)
+    strength: RegionStrengths = field(default_factory=RegionStrengths)
+
+
+def resolve_styles(looks: Mapping[str, StyleOptions], checkpoint_styles: Sequence[str] | None) -> list[Style]:
+    """Return the looks in their order; without any, all styles of the checkpoint.
+
+    Args:
+        looks: the looks asked for, by a short name.
+        checkpoint_styles: the styles the checkpoint was trained on; None: it takes any style, as a prompt.
 
     Raises:
-        UserError: a style that the checkpoint was not trained on, two styles of one name, or none at all.
+        OptionError: a style that the checkpoint was not trained on, two looks of one name, or no style at all.
     """
-    entries = style_set["styles"]
-    if not entries:
+    if not looks:
         if checkpoint_styles is None:
-            raise UserError(
-                "style_set=checkpoint: model.checkpoint does not say which styles it was trained on; "
-                "choose another style_set, such as style_set=all"
+            raise OptionError(
+                "styles",
+                "must be given: the checkpoint does not say which styles it was trained on; choose another style_set, "
+                "such as style_set=all",
             )
-        return [_make_style(f"checkpoint.{name}", {"name": name}, checkpoint_styles) for name in checkpoint_styles]
-    styles = [_make_style(slug, entry, checkpoint_styles) for slug, entry in entries.items()]
-    names = [style.name for style in styles]
-    for slug, name in zip(entries, names, strict=True):
-        if names.count(name) > 1:
-            raise UserError(f"style_set.styles.{slug}.name={name}: two styles have this name; rename one of them")
-    return styles
+        return [make_style(name) for name in checkpoint_styles]
+    names = [look.name for look in looks.values()]
+    for key, look in looks.items():
+        _check_known(key, look, checkpoint_styles)
+        if names.count(look.name) > 1:
+            raise OptionError(f"styles.{key}.name", "two styles have this name; rename one of them", look.name)
+    return [_resolve(look) for look in looks.values()]
 
 
-def _make_style(slug: str, entry: Mapping[str, Any], checkpoint_styles: Sequence[str] | None) -> Style:
-    base = entry.get("base") or entry["name"]
-    mixed = entry.get("regions") or {}
-    strength = entry.get("strength") or {}
-    regions = {region: mixed.get(region) or base for region in REGIONS}
-    for region, painted in regions.items():
-        if checkpoint_styles is not None and painted not in checkpoint_styles:
-            key = f"regions.{region}" if mixed.get(region) else "base" if entry.get("base") else "name"
-            raise UserError(
-                f"style_set.styles.{slug}.{key}={painted}: to paint the {region} the checkpoint must have "
-                f"this style; it has: {', '.join(checkpoint_styles)}"
+def _resolve(look: StyleOptions) -> Style:
+    base = look.base or look.name
+    regions = {region: getattr(look.regions, region) or base for region in REGIONS}
+    return make_style(look.name, regions, {region: getattr(look.strength, region) for region in REGIONS})
+
+
+def _check_known(key: str, look: StyleOptions, checkpoint_styles: Sequence[str] | None) -> None:
+    for region in REGIONS:
+        own = getattr(look.regions, region)
+        style = own or look.base or look.name
+        if checkpoint_styles is not None and style not in checkpoint_styles:
+            option_name = f"regions.{region}" if own else "base" if look.base else "name"
+            raise OptionError(
+                f"styles.{key}.{option_name}",
+                f"to paint the {region} the checkpoint must have this style; it has: {', '.join(checkpoint_styles)}",
+                style,
             )
-    return Style(
-        name=entry["name"],
-        regions=MappingProxyType(regions),
-        strength=MappingProxyType({region: float(strength.get(region, 1.0)) for region in REGIONS}),
-    )

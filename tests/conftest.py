@@ -20,7 +20,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from dda.faces.dataset import FaceDataset, open_dataset
 from dda.faces.face_mesh import FaceDetector
-from dda.faces.parsing.parser import MeshParser
+from dda.faces.parsing.mesh import MeshParser
 from dda.faces.preparation import PreparedFace, prepare
 from dda.images import read_image, to_tensor, to_uint8
 from dda.models.compact.checkpoint import load_compact

@@ -17,7 +17,7 @@ from dda.authoring.recipes import Lips, Pigment, Recipe, load_recipe, named_reci
 from dda.console import CONSOLE, exit_on_user_error, print_line
 from dda.errors import SourceError, UserError
 from dda.faces.dataset import SUFFIXES, FaceDataset
-from dda.faces.parsing.parser import MeshParser
+from dda.faces.parsing.mesh import MeshParser
 from dda.faces.preparation import PreparedFace, prepare
 from dda.files import write_atomically
 from dda.png import encode_png

@@ -9,12 +9,12 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from dda.config.schema import PATHS
+from dda.config.choices import path_keys, text_keys
 
 GROUPS = frozenset(
     ("batch", "model", "trainer", "style_set", "dataset", "parser", "engine", "launch", "logger", "paths", "experiment")
 )
-TEXTS = PATHS | {"run_name", "logger.project", "logger.entity", "model.prompt", "model.bare_prompt"}
+"""The groups of `conf/`, whose values are names of files."""
 
 _OVERRIDE = re.compile(r"([+~]{0,2}[A-Za-z_][\w./@:-]*)=(.*)", re.DOTALL)
 _REFUSED = object()
@@ -49,9 +49,9 @@ def _quote_argument(argument: str, sweeping: bool) -> str:
 
 
 def _quoting(name: str) -> Callable[[str], str]:
-    if name in PATHS:
+    if name in path_keys():
         return _quote_path
-    if name in TEXTS:
+    if name in text_keys():
         return _quote_text
     if name == "experiment":
         return _quote_option
@@ -60,8 +60,8 @@ def _quoting(name: str) -> Callable[[str], str]:
 
 def _is_one_value(name: str, value: str) -> bool:
     """Whether a value with a comma is one value, or one that Hydra splits by itself: not to be split here."""
-    if name in TEXTS:
-        return _is_quoted(value) or (name in PATHS and os.path.exists(value))
+    if name in text_keys():
+        return _is_quoted(value) or (name in path_keys() and os.path.exists(value))
     return value.startswith("[") or (name not in GROUPS and _parses(value))
 
 

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
+from typing import get_type_hints
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
@@ -20,12 +21,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dda.cli.arguments import quote_argv
-from dda.config.check import check
+from dda.config.check import Config, check
 from dda.config.hydra_errors import describe_command_error
-from dda.config.run_folder import STATE_NAME, last_written
+from dda.config.run_folder import last_written
 from dda.config.store import register_configs
 from dda.errors import UserError, first_line
-from dda.pairs.writer import DATA_FOLDER
+from dda.pairs.run_files import DATA_FOLDER, STATE
 from dda.sweep.jobs import FAILURE
 from dda.sweep.summary import SweepSummary
 from dda.system.memory import keep_freed_memory
@@ -59,19 +60,20 @@ def launch(main: Callable[[], None]) -> None:
         raise SystemExit(f"dda: {line}") from None
 
 
-def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """Check the configuration, then call `function`.
+def job(function: Callable[[Config], None]) -> Callable[[DictConfig], None]:
+    """Check the configuration, then call `function` with it, typed as `function` takes it.
 
     A start that came to nothing (a mistake, a dry run) takes its own Hydra files away again, so a run folder
     is left as it was and a folder made for nothing is gone. A failed job of a sweep tells why when it ends, since
     Hydra goes on with the other jobs; where it made nothing, the record of its start stays as the only trace.
     """
 
+    (schema,) = (kind for name, kind in get_type_hints(function).items() if name != "return")
+
     @functools.wraps(function)
     def checked(cfg: DictConfig) -> None:
         try:
-            check(cfg)
-            function(cfg)
+            function(check(cfg, schema))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(*_kept()) from None
         except Exception as error:
@@ -127,7 +129,7 @@ def _kept() -> list[str]:
     if not HydraConfig.initialized():
         return []
     folder, _ = _start()
-    finished = any((folder / name).exists() for name in (DATA_FOLDER, STATE_NAME))
+    finished = any((folder / name).exists() for name in (DATA_FOLDER, STATE))
     return [f"what was finished is in {os.path.relpath(folder)}"] if finished else []
 
 

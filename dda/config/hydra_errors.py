@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, ValidationError
 
+from dda.config.choices import GROUPS, owners
 from dda.errors import UserError, describe_error, first_line
 
 KINDS = {
@@ -20,6 +21,10 @@ KINDS = {
     dict[str, str]: "a mapping such as {NAME: VALUE}",
     type(None): "null",
 }
+
+
+RENAMED = {"train.level": "train.lip_normalization", "train.collage": "train.patch_mix"}
+"""Keys that had another name."""
 
 
 def describe_command_error(error: BaseException) -> str | None:
@@ -50,6 +55,11 @@ def describe_option_error(error: OmegaConfBaseException) -> str:
     known = [str(name) for name in parent if name != "hydra"]
     close = difflib.get_close_matches(key, known, n=1)
     full_key = str(error.full_key)
+    if full_key in RENAMED:
+        return f"{full_key}: is called {RENAMED[full_key]} now"
+    if other := owners(full_key):
+        group = full_key.partition(".")[0]
+        return f"{full_key}: {_chosen(group, parent)} has no such setting; it belongs to {' and '.join(other)}"
     meant = f"did you mean {full_key.removesuffix(key)}{close[0]}? " if close else ""
     if not known:
         return f"{full_key}: there is no such entry yet; add it with a + before the setting's name"
@@ -84,3 +94,9 @@ def _allowed(schema: Any, key: str) -> str | None:
     choices = get_args(kind) if isinstance(kind, UnionType) else [kind]
     words = [KINDS[choice] for choice in choices if choice in KINDS]
     return f"must be {' or '.join(words)}" if words else None
+
+
+def _chosen(group: str, options: Any) -> str:
+    """The choice whose options these are, as it is written on the command line."""
+    name = options.get("name") if "name" in options else None
+    return f"{group}={name}" if name else f"this {GROUPS.get(group, group)}"

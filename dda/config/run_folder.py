@@ -1,35 +1,24 @@
-"""The folders of runs: where one lies, which one is the newest, what an evaluation measures."""
+"""The folders of runs: how a new one is named, which one is the newest, what an evaluation measures."""
 
-from dataclasses import dataclass
+import itertools
+import os
+from datetime import datetime
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
 
-from dda.config.limits import FOLDER_NAME, refuse
+from dda.config.schema import AmplifyConfig, EvalConfig, TrainConfig
 from dda.errors import UserError
-
-STATE_NAME = "state.pt"
-"""In the folder of a training: what it goes on from."""
-
-SWEEP_RECORD = "multirun.yaml"
-"""In the folder of a multirun: Hydra's record of it."""
+from dda.options import FOLDER_NAME, check_limit
+from dda.pairs.run_files import SWEEP_RECORD, Run
 
 
-@dataclass(frozen=True)
-class Run:
-    """Where a job writes, and the name of the run it belongs to (`latest` resolved)."""
-
-    name: str
-    folder: Path
-
-
-def resolve_run(cfg: DictConfig, task: str) -> Run:
-    """The run of this job: Hydra's where Hydra started it, else `<paths.outputs>/<task>/<run_name>`.
+def resolve_run(cfg: AmplifyConfig | TrainConfig | EvalConfig, task: str) -> Run:
+    """Return the run of this job: Hydra's where Hydra launched it, else `<paths.outputs>/<task>/<run_name>`.
 
     Raises:
-        UserError: a `run_name` that is no folder name, or `latest` where there is no run.
+        UserError: a `run_name` that is not a folder name, or `latest` where there is no run.
     """
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
@@ -39,17 +28,17 @@ def resolve_run(cfg: DictConfig, task: str) -> Run:
     return Run(folder.name, folder)
 
 
-def resolve_pairs(cfg: DictConfig) -> Path:
-    """The folder that an evaluation measures: `run` (`latest` resolved), or `pairs`.
+def resolve_pairs(cfg: EvalConfig) -> Path:
+    """Return the folder that an evaluation measures: that of `run`, or `pairs`.
 
     Raises:
-        UserError: neither is given or both are, or `latest` where there is no run.
+        UserError: neither is given or both are, or there is no such run.
     """
     return _pairs_folder(cfg.paths.outputs, cfg.run, cfg.pairs)
 
 
 def last_written(folder: Path) -> int:
-    """When the newest file of a run was written, in ns since the epoch; 0 for a run that wrote nothing.
+    """Return when the newest file of a run was written, in ns since the epoch; 0 for a run that wrote nothing.
 
     Hydra's own files do not count: it writes them for refused starts and dry runs too.
     """
@@ -57,17 +46,31 @@ def last_written(folder: Path) -> int:
     return max((f.stat().st_mtime_ns for f in files if f.is_file() and f.name != SWEEP_RECORD), default=0)
 
 
-def _newest_run(runs: Path) -> Path | None:
-    written = {run: last_written(run) for run in runs.glob("[!.]*")}
-    newest = max(written, key=lambda run: (written[run], run.name), default=None)
-    return newest if newest is not None and written[newest] else None
+def new_run_name(outputs: str, task: str) -> str:
+    """Name a new run by the time, and reserve the name by making its folder.
+
+    A run that started in the same second has another name: the second one ends in ``_2``.
+    """
+    time = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for number in itertools.count(1):
+        name = time if number == 1 else f"{time}_{number}"
+        try:
+            Path(outputs, task, name).mkdir(parents=True)
+        except FileExistsError:
+            if not os.path.isdir(Path(outputs, task)):  # a file stands in the way; Hydra says so
+                return name
+            continue
+        except OSError:  # Hydra makes the folder once more, and its error is described
+            return name
+        return name
+    raise AssertionError("unreachable")
 
 
 def run_folder(outputs: str, task: str, run_name: str) -> str:
-    """`<outputs>/<task>/<run_name>`; `latest` is the run of the task that was last written to.
+    """Return `<outputs>/<task>/<run_name>`; `latest` is the run of the task that was last written to.
 
     Raises:
-        UserError: a `run_name` that is no folder name, or `latest` where there is no run.
+        UserError: a `run_name` that is not a folder name, or `latest` where there is no run.
     """
     runs = Path(outputs) / task
     if run_name == "latest":
@@ -82,24 +85,8 @@ def run_folder(outputs: str, task: str, run_name: str) -> str:
     return str(runs / run_name)
 
 
-def _pairs_folder(outputs: str, run: str | None, pairs: str | None) -> Path:
-    if (run is None) == (pairs is None):
-        raise UserError(
-            f"run={run or 'null'} pairs={pairs or 'null'}: exactly one of them must be given; write "
-            "run=outputs/amplify/NAME or run=latest for a run of run_amplify.py, "
-            "pairs=DIR for any folder with source/ and target/"
-        )
-    if run == "latest":
-        runs = Path(outputs) / "amplify"
-        newest = _newest_run(runs)
-        if newest is None:
-            raise UserError(f"run=latest: there is no run in {runs} yet; make one with run_amplify.py")
-        return newest
-    return Path(str(run or pairs))
-
-
 def evaluation_name(outputs: str, run: str | None, pairs: str | None) -> str:
-    """What an evaluation is called: after what it measures; of a job of a multirun, RUN_JOB.
+    """Name an evaluation after what it measures; of a job of a multirun, RUN_JOB.
 
     Raises:
         UserError: as `resolve_pairs`, or `run` is the folder of all runs.
@@ -112,10 +99,38 @@ def evaluation_name(outputs: str, run: str | None, pairs: str | None) -> str:
 
 
 def job_folder(number: int, style_set: str, shard_count: int) -> str:
-    """A job's folder in a sweep. Shards of one plan share theirs, so that one manifest comes of them.
+    """Return a job's folder in a sweep. Shards of one plan share theirs, so that they have one manifest.
 
     Raises:
-        UserError: the style set's name is no folder name.
+        OptionError: the style set's name is not a folder name.
     """
-    refuse("style_set.name", style_set, FOLDER_NAME)
+    check_limit("style_set.name", style_set, FOLDER_NAME)
     return style_set if shard_count > 1 else f"{number}_{style_set}"
+
+
+def _newest_run(runs: Path) -> Path | None:
+    written = {run: last_written(run) for run in runs.glob("[!.]*")}
+    newest = max(written, key=lambda run: (written[run], run.name), default=None)
+    return newest if newest is not None and written[newest] else None
+
+
+def _pairs_folder(outputs: str, run: str | None, pairs: str | None) -> Path:
+    if (run is None) == (pairs is None):
+        raise UserError(
+            f"run={run or 'null'} pairs={pairs or 'null'}: exactly one of them must be given; write "
+            "run=NAME or run=latest for a run of run_amplify.py, "
+            "pairs=DIR for any folder with source/ and target/"
+        )
+    if pairs is not None:
+        return Path(pairs)
+    runs = Path(outputs) / "amplify"
+    if run == "latest":
+        newest = _newest_run(runs)
+        if newest is None:
+            raise UserError(f"run=latest: there is no run in {runs} yet; make one with run_amplify.py")
+        return newest
+    folders = [Path(str(run)), runs / str(run)]
+    found = next((folder for folder in folders if os.path.isdir(folder)), None)
+    if found is None:
+        raise UserError(f"run={run}: must be latest, or the folder of a run (outputs/amplify/NAME) or its NAME")
+    return found

@@ -1,19 +1,36 @@
-"""What Hydra is given: the types of all settings, and the resolvers that `conf/` uses."""
+"""What Hydra is given: the types of all keys, and the resolvers that `conf/` uses."""
+
+from dataclasses import MISSING, field, fields, make_dataclass
+from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from dda.config.run_folder import evaluation_name, job_folder, run_folder
-from dda.config.schema import AmplifyConfig, EvalConfig, TrainConfig
+from dda.config.run_folder import evaluation_name, job_folder, new_run_name, run_folder
+from dda.config.schema import CONFIGS
+from dda.options import is_choice
 
 
 def register_configs() -> None:
     """Give Hydra the schemas (group `schema/`) and the resolvers that `conf/` uses."""
     store = ConfigStore.instance()
-    store.store(group="schema", name="amplify", node=AmplifyConfig, package="_global_")
-    store.store(group="schema", name="train", node=TrainConfig, package="_global_")
-    store.store(group="schema", name="eval", node=EvalConfig, package="_global_")
-    # Cached, so that `latest` stays the same run for every job of a sweep.
+    for command, schema in CONFIGS.items():
+        store.store(group="schema", name=command, node=_composable(schema), package="_global_")
+    # Cached, so that all jobs of a sweep have one name, and `latest` stays the same run for them.
+    OmegaConf.register_new_resolver("dda.new_run_name", new_run_name, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("dda.run_folder", run_folder, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("dda.job_folder", job_folder, replace=True)
     OmegaConf.register_new_resolver("dda.evaluation_name", evaluation_name, use_cache=True, replace=True)
+
+
+def _composable(schema: type) -> type:
+    """The schema with the groups left untyped whose options depend on the choice: `dda.config.check` types them."""
+    kinds = get_type_hints(schema)
+    return make_dataclass(
+        schema.__name__,
+        [
+            (one.name, Any if is_choice(kinds[one.name]) else kinds[one.name], field(default=MISSING))
+            for one in fields(schema)
+        ],
+        kw_only=True,
+    )

@@ -15,10 +15,10 @@ from typing import IO, Any, Literal
 import torch
 
 from dda.cli.arguments import quoted
-from dda.config.run_folder import Run
 from dda.console import pairs_progress
 from dda.errors import UserError
 from dda.pairs.journal import journal_file
+from dda.pairs.run_files import Run
 from dda.system.device import pick_device
 
 CORES_A_PROCESS = 4

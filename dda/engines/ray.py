@@ -7,19 +7,20 @@ import os
 import pickle
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import ray.data
 import torch
-from omegaconf import OmegaConf
 from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayActorError
 
-from dda.config.schema import PATHS
-from dda.engines.worker import Worker
+from dda.engines.options import RayEngineOptions
+from dda.engines.worker import PairJob, Worker
 from dda.errors import UserError, first_line
+from dda.options import walk_options
 from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import remove_unfinished
@@ -40,6 +41,7 @@ STALLED = 7200.0
 """Seconds without a finished block until the pool is given up: a block that kills its actors comes back for ever."""
 
 Block = list[PlannedPair]
+Options = TypeVar("Options")
 
 
 class RayEngine:
@@ -49,20 +51,22 @@ class RayEngine:
     writes the same bytes under the same names, and its rows arrive once.
 
     Args:
-        cfg: the run's configuration; every machine must see its paths.
+        options: of the engine.
+        job: what to make; every machine must see its paths.
         run_dir: the run's folder, on a file system that all machines share.
 
     Raises:
         UserError: there is no cluster at ``engine.address``, or this machine has not what a worker asks for.
     """
 
-    def __init__(self, cfg: Any, run_dir: Path) -> None:
-        self._cfg = _for_actors(cfg)
+    def __init__(self, options: RayEngineOptions, job: PairJob, run_dir: Path) -> None:
+        self._options = options
+        self._job = _for_actors(job)
         self._run_dir = run_dir.absolute()
         self.times = StageTimes()
-        _connect(cfg.engine.address)
-        if cfg.engine.address == "local":  # another cluster may grow
-            _check_room(self._cfg, ray.cluster_resources())
+        _connect(options.address)
+        if options.address == "local":  # another cluster may grow
+            _check_room(options, self._job, ray.cluster_resources())
 
     def make(self, pairs: Sequence[PlannedPair], wanted: int | None) -> Iterator[list[PairRow]]:
         """Rows of the first ``wanted`` places (None: of all), block by block as they are finished.
@@ -70,7 +74,7 @@ class RayEngine:
         A place brings one pair at most (``check`` refuses the settings that bring more), so this never makes a pair
         that is not wanted; places that bring none leave the call short, and the next call takes their replacements.
         """
-        blocks = deal(pairs[:wanted], self._cfg.batch_size, self._cfg.engine.workers or self._room())
+        blocks = deal(pairs[:wanted], self._job.batch_size, self._options.workers or self._room())
         try:
             for result in self._made(blocks).iter_batches(batch_size=1, prefetch_batches=0):
                 if mistake := result["mistake"][0]:
@@ -84,11 +88,11 @@ class RayEngine:
                 "machines; the same run_name goes on from here"
             ) from error
         finally:
-            remove_unfinished(self._run_dir, str(self._cfg.shard.index))  # of actors that died
+            remove_unfinished(self._run_dir, str(self._job.shard))  # of actors that died
 
     def _made(self, blocks: Sequence[Block]) -> ray.data.Dataset:
         """The results of the blocks as they come in. Ray Data restarts actors and hands out their blocks again."""
-        most = min(self._cfg.engine.workers or len(blocks), len(blocks))
+        most = min(self._options.workers or len(blocks), len(blocks))
         pool = ray.data.ActorPoolStrategy(
             min_size=1, initial_size=min(most, self._room()), max_size=most, max_tasks_in_flight_per_actor=2
         )
@@ -97,30 +101,30 @@ class RayEngine:
         return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Actor,
             batch_size=1,
-            fn_constructor_args=(self._cfg, self._run_dir),
+            fn_constructor_args=(self._options, self._job, self._run_dir),
             compute=pool,
-            num_cpus=self._cfg.engine.threads,
-            num_gpus=int(self._cfg.device == "cuda"),
+            num_cpus=self._options.threads,
+            num_gpus=int(self._job.device == "cuda"),
         )
 
     def _room(self) -> int:
         """Workers that the cluster has room for as it is now."""
         resources = ray.cluster_resources()
-        if self._cfg.device == "cuda":
+        if self._job.device == "cuda":
             return max(1, int(resources.get("GPU", 0)))
-        return max(1, int(resources.get("CPU", 0)) // self._cfg.engine.threads)
+        return max(1, int(resources.get("CPU", 0)) // self._options.threads)
 
 
 class _Actor:
     """A worker in a process of its own. A mistake of the user's is a result: as an exception Ray would wrap it."""
 
-    def __init__(self, cfg: Any, run_dir: Path) -> None:
+    def __init__(self, options: RayEngineOptions, job: PairJob, run_dir: Path) -> None:
         keep_freed_memory()
-        torch.set_num_threads(cfg.engine.threads)
+        torch.set_num_threads(options.threads)
         node = ray.get_runtime_context().get_node_id()[:8]
         self._mistake = ""
         try:
-            self._worker = Worker(cfg, run_dir, tag=f"{cfg.shard.index}-{node}-{os.getpid()}")
+            self._worker = Worker(job, run_dir, tag=f"{job.shard}-{node}-{os.getpid()}")
         except UserError as error:
             self._mistake = str(error)
 
@@ -157,26 +161,36 @@ def _connect(address: str) -> None:
     context.execution_no_progress_timeout_s = STALLED
 
 
-def _check_room(cfg: Any, resources: Mapping[str, float]) -> None:
+def _check_room(options: RayEngineOptions, job: PairJob, resources: Mapping[str, float]) -> None:
     """Refuse what Ray would wait for in vain."""
     cores = int(resources.get("CPU", 0))
-    if cfg.engine.threads > cores:
-        raise UserError(f"engine.threads={cfg.engine.threads}: this machine has {cores} cores; ask for no more")
-    if cfg.device == "cuda" and not resources.get("GPU"):
+    if options.threads > cores:
+        raise UserError(f"engine.threads={options.threads}: this machine has {cores} cores; ask for no more")
+    if job.device == "cuda" and not resources.get("GPU"):
         raise UserError("device=cuda: Ray sees no GPU on this machine; use device=cpu, or a cluster at engine.address")
 
 
-def _for_actors(cfg: Any) -> Any:
-    """The configuration as an actor needs it: nothing left to resolve, paths from anywhere, the device decided."""
-    plain = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    plain.device = pick_device(cfg.device).type
-    for key in PATHS:
-        value = OmegaConf.select(plain, key)
-        if value and Path(value).exists():
-            OmegaConf.update(plain, key, str(Path(value).absolute()))
-    for style, picture in (plain.model.style_images or {}).items():
-        plain.model.style_images[style] = str(Path(picture).absolute())
-    return plain
+def _for_actors(job: PairJob) -> PairJob:
+    """The job as an actor needs it: absolute paths, and the device decided."""
+    return replace(
+        job,
+        dataset=_with_absolute_paths(job.dataset),
+        parser=_with_absolute_paths(job.parser),
+        model=_with_absolute_paths(job.model),
+        device=pick_device(job.device).type,
+    )
+
+
+def _with_absolute_paths(options: Options) -> Options:
+    """The same options with the paths that exist here made absolute."""
+    changed: dict[str, Any] = {}
+    for name, declared in walk_options(options):
+        value = getattr(options, name)
+        if isinstance(value, dict):
+            changed[name] = {key: str(Path(path).absolute()) for key, path in value.items()}
+        elif declared.metadata.get("is_path") and value and Path(value).exists():
+            changed[name] = str(Path(value).absolute())
+    return replace(options, **changed)  # type: ignore[type-var]
 
 
 def deal(pairs: Sequence[PlannedPair], batch_size: int, workers: int) -> list[Block]:

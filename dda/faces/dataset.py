@@ -3,16 +3,17 @@
 import importlib.util
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from dda.errors import UserError
+from dda.errors import OptionError, UserError
 from dda.images import read_image
+from dda.options import FOLDER_PATH, Choice, one_of, option
 
 # HEIC is listed though it cannot be decoded, so that such a photo ends as a row with a reason.
 SUFFIXES = (
@@ -26,14 +27,6 @@ DEMO_FILES = {  # public-domain portraits (NASA, US Navy) that two packages carr
 }
 
 _log = logging.getLogger(__name__)
-
-
-class DatasetConfig(Protocol):
-    """The `dataset` group of the configuration."""
-
-    name: str
-    root: str | None
-    align: str
 
 
 @dataclass(frozen=True)
@@ -87,47 +80,95 @@ class DemoDataset(FaceDataset):
         package, inside = DEMO_FILES[path]
         spec = importlib.util.find_spec(package)  # finds the package without importing it
         if spec is None or spec.origin is None or not (file := Path(spec.origin).parent / inside).is_file():
-            raise UserError(f"dataset=demo: {package} lacks its {inside}: pip install --force-reinstall {package}")
+            raise UserError(f"demo dataset: {package} lacks its {inside}: pip install --force-reinstall {package}")
         return file
 
 
-def open_dataset(cfg: DatasetConfig) -> FaceDataset:
-    """The dataset that `dataset.name`, `dataset.root` and `dataset.align` describe. No folder is listed.
+@dataclass(kw_only=True)
+class DatasetOptions(Choice, ABC):
+    """A dataset to amplify."""
 
-    Raises:
-        UserError: the folder is not given, missing or no folder.
-    """
-    if cfg.name == "demo":
-        return _open_demo(cfg)
-    if cfg.name == "ffhq":
-        root = Path(cfg.root or FFHQ_ROOT).expanduser()
+    name: str = option("The dataset.")
+    root: str | None = option(
+        "Folder of the pictures.",
+        None,
+        limit=FOLDER_PATH,
+        is_path=True,
+        changes_output=False,  # the plan's fingerprint says which pictures there are
+    )
+    align: str = option(
+        "ffhq: crop and turn by landmarks as FFHQ does | none: the picture as it is, resized to 512.",
+        limit=one_of("ffhq", "none"),
+    )
+
+    @abstractmethod
+    def open(self) -> FaceDataset:
+        """Open the dataset; its folder is checked, not listed.
+
+        Raises:
+            OptionError: the folder is not given, missing or not a folder.
+        """
+
+
+@dataclass(kw_only=True)
+class DemoOptions(DatasetOptions):
+    """The two public-domain portraits that scikit-image and matplotlib carry."""
+
+    name: str = option("The dataset.", "demo", limit=one_of("demo"))
+    align: str = option("As of every dataset.", "ffhq", limit=one_of("ffhq", "none"))
+
+    def open(self) -> DemoDataset:
+        """As :meth:`DatasetOptions.open`."""
+        if self.root is not None:
+            raise OptionError("root", "has no meaning for dataset=demo: add dataset=folder", self.root)
+        dataset = DemoDataset("demo", Path(), aligned=self.align == "none")
+        for path in dataset.paths:
+            dataset.file(path)
+        return dataset
+
+
+@dataclass(kw_only=True)
+class FolderOptions(DatasetOptions):
+    """Any folder tree of photos; links are followed to pictures in the tree, not out of it."""
+
+    name: str = option("The dataset.", "folder", limit=one_of("folder"))
+    align: str = option("As of every dataset.", "ffhq", limit=one_of("ffhq", "none"))
+
+    def open(self) -> FaceDataset:
+        """As :meth:`DatasetOptions.open`."""
+        if self.root is None:
+            raise OptionError("root", "must be given for dataset=folder; write dataset.root=DIR")
+        return FaceDataset("folder", _check_folder(Path(self.root).expanduser()), aligned=self.align == "none")
+
+
+@dataclass(kw_only=True)
+class FFHQOptions(DatasetOptions):
+    """FFHQ in its own layout (00000/00015.png), or all files in one folder; its pictures are aligned already."""
+
+    name: str = option("The dataset.", "ffhq", limit=one_of("ffhq"))
+    root: str | None = option(
+        "Folder of the pictures.", str(FFHQ_ROOT), limit=FOLDER_PATH, is_path=True, changes_output=False
+    )
+    align: str = option("As of every dataset.", "none", limit=one_of("ffhq", "none"))
+
+    def open(self) -> FaceDataset:
+        """As :meth:`DatasetOptions.open`."""
+        root = Path(self.root or FFHQ_ROOT).expanduser()
         if not os.path.exists(root):
-            raise UserError(
-                f"dataset.root: FFHQ is not at {root}: download images1024x1024 as told at "
+            raise OptionError(
+                "root",
+                f"FFHQ is not at {root}: download images1024x1024 as told at "
                 "https://github.com/NVlabs/ffhq-dataset and set dataset.root to its folder, "
-                "or use dataset=folder dataset.root=DIR or dataset=demo"
+                "or use dataset=folder dataset.root=DIR or dataset=demo",
             )
-        return FaceDataset("ffhq", _folder(root), aligned=cfg.align == "none")
-    if cfg.root is None:
-        raise UserError("dataset.root is not set: dataset=folder needs dataset.root=DIR, a folder of pictures")
-    root = Path(cfg.root).expanduser()
-    return FaceDataset("folder", _folder(root), aligned=cfg.align == "none")
+        return FaceDataset("ffhq", _check_folder(root), aligned=self.align == "none")
 
 
-def _open_demo(cfg: DatasetConfig) -> FaceDataset:
-    if cfg.root is not None:
-        raise UserError(f"dataset.root={cfg.root} has no meaning for dataset=demo: add dataset=folder")
-    dataset = DemoDataset("demo", Path(), aligned=cfg.align == "none")
-    for path in dataset.paths:
-        dataset.file(path)
-    return dataset
-
-
-def _folder(root: Path) -> Path:
+def _check_folder(root: Path) -> Path:
     if not os.path.exists(root):
-        raise UserError(f"dataset.root: there is no folder {root}: check the path")
+        raise OptionError("root", f"there is no folder {root}: check the path")
     if not os.path.isdir(root):
-        raise UserError(f"dataset.root: {root} is a file: give the folder of pictures")
+        raise OptionError("root", f"{root} is a file: give the folder of pictures")
     return root
 
 
@@ -135,7 +176,7 @@ def _list_pictures(root: Path) -> list[str]:
     try:
         files = list(_walk(root, ""))
     except OSError as error:
-        raise UserError(f"dataset.root: cannot list {error.filename}: {error.strerror}") from error
+        raise OptionError("root", f"cannot list {error.filename}: {error.strerror}") from error
     links = {path for path, is_link in files if is_link and not _leads_inside(root, path)}
     if links:
         _log.warning(
@@ -143,8 +184,8 @@ def _list_pictures(root: Path) -> list[str]:
         )
     paths = [path for path, _ in files if path not in links]
     if not paths:
-        aside = f"; passed over {len(links)} symbolic links to folders, out of it or nowhere" if links else ""
-        raise UserError(f"dataset.root: no pictures below {root}: looked for {' '.join(SUFFIXES)}{aside}")
+        skipped = f"; passed over {len(links)} symbolic links to folders, out of it or nowhere" if links else ""
+        raise OptionError("root", f"no pictures below {root}: looked for {' '.join(SUFFIXES)}{skipped}")
     return sorted(paths, key=lambda path: path.split("/"))
 
 

@@ -15,11 +15,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from dda.config.settings import SETTINGS
 from dda.errors import UserError
 from dda.faces.dataset import SUFFIXES
-from dda.pairs.manifest import MANIFEST, METADATA
-from dda.pairs.writer import DATA_FOLDER
+from dda.pairs.run_files import DATA_FOLDER, MANIFEST, METADATA, SETTINGS
 
 _LOG = logging.getLogger(__name__)
 

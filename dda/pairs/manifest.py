@@ -11,10 +11,7 @@ from filelock import BaseFileLock, FileLock
 
 from dda.files import write_atomically
 from dda.pairs.journal import PairRow, find_journals, read_journal
-from dda.pairs.writer import DATA_FOLDER
-
-MANIFEST = "manifest.parquet"
-METADATA = "metadata.csv"
+from dda.pairs.run_files import DATA_FOLDER, MANIFEST, METADATA
 
 
 def read_rows(run_dir: Path) -> list[PairRow]:

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from dda.files import write_atomically
+from dda.pairs.run_files import DATA_FOLDER
 from dda.png import encode_png
-
-DATA_FOLDER = "amplified_data"
 
 
 def pair_name(place: int, face: int) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from dda.console import CONSOLE, print_line
 from dda.pairs.journal import PairRow
-from dda.pairs.writer import DATA_FOLDER
+from dda.pairs.run_files import DATA_FOLDER
 from dda.report.samples import SAMPLES_NAME
 
 _LISTED = 8  # styles, or reasons, in the closing summary

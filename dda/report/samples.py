@@ -14,8 +14,9 @@ from PIL import Image, ImageDraw
 
 from dda.files import write_atomically
 from dda.images import read_image, resize
-from dda.pairs.manifest import MANIFEST, lock_tables
-from dda.pairs.writer import DATA_FOLDER, pair_exists
+from dda.pairs.manifest import lock_tables
+from dda.pairs.run_files import DATA_FOLDER, MANIFEST
+from dda.pairs.writer import pair_exists
 from dda.png import encode_png
 from dda.report.fonts import find_font
 

@@ -3,183 +3,189 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from dda.config.run_folder import Run, resolve_run
-from dda.config.settings import check_settings, store_or_check_settings
+from dda.config.keys import keys_of
+from dda.config.run_folder import resolve_run
+from dda.config.schema import AmplifyConfig
+from dda.config.settings import amplify_settings
 from dda.console import pairs_progress, print_line
-from dda.engines.engine import Engine, open_engine
+from dda.engines.engine import Engine
+from dda.engines.options import LocalLaunchOptions
 from dda.engines.processes import count_processes, launch_processes
+from dda.engines.worker import PairJob
 from dda.errors import UserError
-from dda.faces.dataset import FaceDataset, open_dataset
-from dda.faces.parsing.parser import parser_settings
 from dda.merge import merge
-from dda.models.residual_pipeline import known_styles, pixel_settings
+from dda.models.painting import Strength
 from dda.pairs.journal import Journal, PairRow, journal_file, read_journal
 from dda.pairs.manifest import read_rows
 from dda.pairs.plan import Plan, PlannedPair, ShardPlan, make_plan
+from dda.pairs.run_files import Run
+from dda.pairs.settings import check_settings, store_or_check_settings
 from dda.pairs.writer import pair_exists, remove_pair
+from dda.regions import REGIONS
 from dda.report.run_summary import print_run_summary
 from dda.report.samples import samples_from_manifest
 from dda.styles import Style, resolve_styles
-from dda.system.device import pick_device
 from dda.tracking.run_logger import RunLogger
 from dda.tracking.tracker import open_tracker
 
+MAX_SHOWN_PAIRS = 5
+"""Pairs of the plan that a dry run prints."""
 
-def main(cfg: DictConfig) -> None:
+
+def main(cfg: AmplifyConfig) -> None:
     """Make the pairs of one run, or of one shard of it, that are still missing.
 
     Raises:
-        UserError: a mistake in the configuration, a run begun with another one, no pair at all, or more failures
-            than ``failure_budget`` allows.
+        UserError: an error in the configuration, a run with other settings, no pair at all, or more failures than
+            ``failure_budget`` allows.
     """
+    # 1. Plan, without loading a model
     run = resolve_run(cfg, "amplify")
-    dataset = open_dataset(cfg.dataset)
-    styles = resolve_styles(cfg.style_set, known_styles(cfg.model))
-    plan = make_plan(dataset.paths, [style.name for style in styles], cfg.style_assignment, cfg.seed)
+    with keys_of("dataset"):
+        paths = cfg.dataset.open().paths
+    with keys_of("model"):
+        checkpoint_styles = cfg.model.styles()
+    with keys_of("style_set"):
+        styles = resolve_styles(cfg.style_set.styles, checkpoint_styles)
+    plan = make_plan(paths, [style.name for style in styles], cfg.style_assignment, cfg.seed)
     shard = plan.shard(cfg.shard.index, cfg.shard.count, cfg.num_pairs)
-    settings = _settings(cfg, plan, styles, count_processes(cfg) if cfg.launch.name == "local" else cfg.shard.count)
+    # 2. Refuse to mix two kinds of pairs in one folder
+    shard_count = count_processes(cfg) if isinstance(cfg.launch, LocalLaunchOptions) else cfg.shard.count
+    settings = amplify_settings(cfg, plan, styles, shard_count)
     check_settings(run.folder, settings)
     if cfg.dry_run:
-        _print_plan(cfg, run, dataset, plan, shard)
+        _print_plan(cfg, run, plan, shard)
         return
-    if cfg.launch.name == "local":
+    if isinstance(cfg.launch, LocalLaunchOptions):
         launch_processes(cfg, run, shard.quota)
         return
-    engine = open_engine(cfg, run.folder)
+    # 3. Load parser and model, then make the missing pairs
+    engine = cfg.engine.open(pair_job(cfg, styles), run.folder)
     store_or_check_settings(run.folder, settings)
     journal = Journal(run.folder, cfg.shard.index, cfg.shard.count)
     lineage = {"plan": plan.fingerprint, "faces": len(plan.faces), "places": len(plan)}
     with journal, open_tracker(cfg, run.folder, "amplify", run.name, lineage) as tracker:
-        follower = RunLogger(tracker, run, engine.times, cfg.logger.grid_every * cfg.batch_size)
-        began = time.monotonic()
-        made = _make_missing(cfg, run, shard, journal, engine, follower)
-        seconds = time.monotonic() - began
+        logger = RunLogger(tracker, run, engine.times, cfg.logger.grid_every * cfg.batch_size)
+        start = time.monotonic()
+        made = _make_missing(cfg, run, shard, journal, engine, logger)
+        seconds = time.monotonic() - start
         journal.finish(cfg.num_pairs, round(made / seconds, 3) if made else None)
-        if whole := _close(cfg, run, journal.rows, made, seconds, follower):
-            _judge(cfg, run, whole, len(plan))
+        # 4. Manifest, figure and summary of the whole run
+        if rows := _finish(cfg, run, journal.rows, made, seconds, logger):
+            _check_result(cfg, run, rows, len(plan))
 
 
-def _settings(cfg: DictConfig, plan: Plan, styles: Sequence[Style], shards: int) -> dict[str, Any]:
-    """Everything that decides the bytes of the pairs; what is absent (workers, paths) does not.
-
-    But for the threads of a CPU, which may change the last bit of a sum and so, rarely, a value by one level.
-    """
-    device = pick_device(cfg.device)
-    return {
-        "dataset": {"name": cfg.dataset.name, "align": cfg.dataset.align},
-        "dataset.root": f"{len(plan.faces)} pictures",
-        "style_set.styles": {s.name: {"regions": dict(s.regions), "strength": dict(s.strength)} for s in styles},
-        "style_assignment": cfg.style_assignment,
-        "seed": cfg.seed,
-        "faces": cfg.faces,
-        "strength": OmegaConf.to_container(cfg.strength),
-        **pixel_settings(cfg.model, device),
-        "parser": parser_settings(cfg.parser),
-        "batch_size": cfg.batch_size,
-        "device": device.type,
-        "shard.count": shards,
-        "the names of the pictures in dataset.root": plan.fingerprint[:12],
-    }
+def pair_job(cfg: AmplifyConfig, styles: Sequence[Style]) -> PairJob:
+    """Describe the run to the workers of an engine."""
+    regions = {region: getattr(cfg.strength, region) for region in REGIONS}
+    return PairJob(
+        dataset=cfg.dataset,
+        parser=cfg.parser,
+        model=cfg.model,
+        styles=styles,
+        strength=Strength(cfg.strength.makeup, cfg.strength.detail, regions),
+        faces=cfg.faces,
+        batch_size=cfg.batch_size,
+        seed=cfg.seed,
+        device=cfg.device,
+        workers=cfg.batch.workers,
+        shard=cfg.shard.index,
+    )
 
 
 def _make_missing(
-    cfg: DictConfig, run: Run, shard: ShardPlan, journal: Journal, engine: Engine, follower: RunLogger
+    cfg: AmplifyConfig, run: Run, shard: ShardPlan, journal: Journal, engine: Engine, logger: RunLogger
 ) -> int:
-    """Make the pairs that the journal lacks; returns how many were made.
+    """Make the pairs that the journal lacks; return how many were made.
 
-    Pairs that failed at an earlier start come first, and whatever took their place stays.
+    Pairs that failed at an earlier start come first; the pairs that took their places stay.
     """
-    again, tried = _outstanding(run, shard, journal.rows)
+    retries, tried = _find_retries(run, shard, journal.rows)
     counts = Counter(row.status for row in journal.rows if row.place in tried)
     before = counts["ok"]
-    follower.begin(counts)
-    began = time.monotonic()
+    logger.begin(counts)
+    start = time.monotonic()
 
-    def make(pairs: Sequence[PlannedPair], wanted: int | None) -> None:
-        total = counts["ok"] - before + (len(pairs) if wanted is None else wanted)
-        for rows in engine.make(pairs, wanted):
+    def make(pairs: Sequence[PlannedPair], num_pairs: int | None) -> None:
+        total = counts["ok"] - before + (len(pairs) if num_pairs is None else num_pairs)
+        for rows in engine.make(pairs, num_pairs):
             journal.append(rows)
             tried.update(row.place for row in rows)
             new = Counter(row.status for row in rows)
             counts.update(new)
-            if wanted is None:
+            if num_pairs is None:
                 total -= new["rejected"] + new["failed"]
             made = counts["ok"] - before
             progress.update(task, completed=made, total=max(total, made))  # a picture may bring several faces
-            follower.log(rows, counts, made / (time.monotonic() - began))
+            logger.log(rows, counts, made / (time.monotonic() - start))
 
     with pairs_progress() as progress:
         task = progress.add_task("amplify", total=0)
-        if again:
-            stale = _names(journal, again)
-            make(again, None)
-            for name in stale - {row.name for row in journal.rows}:  # of faces that are not found any more
+        if retries:
+            names = _finished_names(journal, retries)
+            make(retries, None)
+            for name in names - {row.name for row in journal.rows}:  # of faces that are not found any more
                 remove_pair(run.folder, name)
-        # Failed pairs leave the run short: the next round takes their replacements.
+        # Failed pairs leave the run short: the next round makes their replacements.
         while untried := [pair for pair in shard.pairs if pair.place not in tried]:
-            wanted = None if cfg.num_pairs is None else shard.quota - counts["ok"]
-            if wanted is not None and wanted <= 0:
+            num_pairs = None if cfg.num_pairs is None else shard.quota - counts["ok"]
+            if num_pairs is not None and num_pairs <= 0:
                 break
-            make(untried, wanted)
+            make(untried, num_pairs)
     return counts["ok"] - before
 
 
-def _names(journal: Journal, pairs: Sequence[PlannedPair]) -> set[str]:
+def _finished_names(journal: Journal, pairs: Sequence[PlannedPair]) -> set[str]:
     """The names under which planned pairs have been finished."""
     places = {pair.place for pair in pairs}
     return {row.name for row in journal.rows if row.name and row.place in places}
 
 
-def _outstanding(run: Run, shard: ShardPlan, rows: Sequence[PairRow]) -> tuple[list[PlannedPair], set[int]]:
-    """The pairs that another try may complete (one failed, or its pictures are gone), and the places that need none."""
+def _find_retries(run: Run, shard: ShardPlan, rows: Sequence[PairRow]) -> tuple[list[PlannedPair], set[int]]:
+    """The pairs to try again (one failed, or its pictures are gone), and the places that need no other try."""
     gone = {row.place for row in rows if row.name and not pair_exists(run.folder, row.name)}
-    lacking = gone | {row.place for row in rows if row.status == "failed"}
-    again = [pair for pair in shard.pairs if pair.place in lacking] if lacking else []
-    return again, {row.place for row in rows} - lacking
+    incomplete = gone | {row.place for row in rows if row.status == "failed"}
+    retries = [pair for pair in shard.pairs if pair.place in incomplete] if incomplete else []
+    return retries, {row.place for row in rows} - incomplete
 
 
-def _close(
-    cfg: DictConfig, run: Run, rows: list[PairRow], made: int, seconds: float, follower: RunLogger
+def _finish(
+    cfg: AmplifyConfig, run: Run, rows: list[PairRow], made: int, seconds: float, logger: RunLogger
 ) -> list[PairRow]:
-    """Manifest, sample grid and summary. Of several shards the last one writes the manifest of all.
+    """Write manifest and sample figure, print the summary. Of several shards the last one writes the manifest of all.
 
     Returns:
         the rows of all shards; none while one of them is not done.
     """
-    whole: list[PairRow] = []
+    all_rows: list[PairRow] = []
     samples = None
     try:
         merge(run.folder)
     except UserError:
         if cfg.shard.count == 1:
             raise
-        print_line(
-            f"The shard that finishes last writes the manifest; python -m dda.merge {run.folder} names those to come"
-        )
+        print_line(f"The shard that finishes last writes the manifest; python -m dda.merge {run.folder} names the rest")
     else:
-        whole = rows if cfg.shard.count == 1 else read_rows(run.folder)
-        if any(row.status == "ok" for row in whole):
+        all_rows = rows if cfg.shard.count == 1 else read_rows(run.folder)
+        if any(row.status == "ok" for row in all_rows):
             samples = samples_from_manifest(run.folder)
-    follower.close(rows, made, seconds, samples)
-    print_run_summary(whole or rows, made, seconds, run.folder, drawn=samples is not None)
-    return whole
+    logger.close(rows, made, seconds, samples)
+    print_run_summary(all_rows or rows, made, seconds, run.folder, drawn=samples is not None)
+    return all_rows
 
 
-def _judge(cfg: DictConfig, run: Run, rows: Sequence[PairRow], places: int) -> None:
-    """Refuse a whole run that made nothing, or of which too much failed; tell of one that made too few.
+def _check_result(cfg: AmplifyConfig, run: Run, rows: Sequence[PairRow], places: int) -> None:
+    """Refuse a finished run without pairs or with too many failures; warn of one with too few pairs.
 
     Args:
         cfg: the configuration.
         run: the run.
         rows: of every pair tried.
-        places: how many the plan has.
+        places: number of pairs in the plan.
 
     Raises:
-        UserError: saying so.
+        UserError: the run has no pair, or more failures than ``failure_budget`` allows.
     """
     counts = Counter(row.status for row in rows)
     if not counts["ok"]:
@@ -197,30 +203,31 @@ def _judge(cfg: DictConfig, run: Run, rows: Sequence[PairRow], places: int) -> N
     if counts["ok"] > cfg.num_pairs and cfg.faces != "all":  # where a picture may bring several
         print_line(f"num_pairs={cfg.num_pairs}: the run has {counts['ok']} already, and none is taken away", "yellow")
     if counts["ok"] < cfg.num_pairs:
-        untried = places - len({row.place for row in rows})
-        why = "a shard replaces pictures that cannot be used by its own ones, and one has no more"
-        reason = why if untried else "the pictures give no more"
+        shard_reason = "a shard replaces pictures that cannot be used by its own ones, and one has no more"
+        reason = shard_reason if places > len({row.place for row in rows}) else "the pictures give no more"
         print_line(f"num_pairs={cfg.num_pairs}: only {counts['ok']} could be made; {reason}", "yellow")
 
 
-def _print_plan(cfg: DictConfig, run: Run, dataset: FaceDataset, plan: Plan, shard: ShardPlan) -> None:
-    """What a run would do, from the plan and the journal alone."""
+def _print_plan(cfg: AmplifyConfig, run: Run, plan: Plan, shard: ShardPlan) -> None:
+    """Print what a run would do, from the plan and the journal alone."""
     if cfg.shard.count == 1:  # made by one process or by those of launch=local
         rows = read_rows(run.folder)
     else:
         rows = [*read_journal(journal_file(run.folder, cfg.shard.index, cfg.shard.count)).rows.values()]
-    again, tried = _outstanding(run, shard, rows)
+    retries, tried = _find_retries(run, shard, rows)
     done = sum(row.status == "ok" and row.place in tried for row in rows)
-    left: list[PlannedPair] = [pair for pair in shard.pairs if pair.place not in tried]
-    to_make = len(left) if cfg.num_pairs is None else min(max(shard.quota - done, len(again)), len(left))
-    short = cfg.num_pairs is not None and cfg.num_pairs > len(plan)
+    untried: list[PlannedPair] = [pair for pair in shard.pairs if pair.place not in tried]
+    to_make = len(untried)
+    if cfg.num_pairs is not None:
+        to_make = min(max(shard.quota - done, len(retries)), len(untried))
+    short = ", fewer than num_pairs" if cfg.num_pairs is not None and cfg.num_pairs > len(plan) else ""
     lines = [
-        f"faces    {len(dataset)} pictures of dataset {dataset.name}",
+        f"faces    {len(plan.faces)} pictures of dataset {cfg.dataset.name}",
         f"styles   {len(plan.styles)}: {', '.join(plan.styles)} ({plan.assignment})",
-        f"pairs    {shard.quota} wanted of {len(plan)} that the plan holds{', fewer than num_pairs' if short else ''}",
+        f"pairs    {shard.quota} wanted of {len(plan)} that the plan holds{short}",
         f"shard    {cfg.shard.index} of {cfg.shard.count}",
         f"done     {done} already in {run.folder}",
         f"to make  {to_make}",
-        *(f"         {pair.place}: {pair.path}, {pair.style}" for pair in left[: min(to_make, 5)]),
+        *(f"         {pair.place}: {pair.path}, {pair.style}" for pair in untried[: min(to_make, MAX_SHOWN_PAIRS)]),
     ]
     print_line("\n".join(lines))

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from omegaconf import DictConfig
 from PIL import Image
 
 from dda.config.run_folder import resolve_pairs, resolve_run
+from dda.config.schema import EvalConfig
 from dda.console import CONSOLE, pairs_progress, print_line
 from dda.errors import UserError
 from dda.evaluation.evaluator import Evaluation, Measurement
@@ -20,12 +20,11 @@ from dda.evaluation.labels import label
 from dda.evaluation.pair_loader import thumbnail
 from dda.evaluation.result import PairResult, Result, metrics_json, pairs_table
 from dda.evaluation.summary import summarize
-from dda.faces.parsing.parser import open_parser
 from dda.files import write_atomically
 from dda.images import read_image
 from dda.metrics.suite import Suite
 from dda.pairs.folder import PairFiles, choose_pairs, find_pairs, find_run_pairs
-from dda.pairs.manifest import MANIFEST
+from dda.pairs.run_files import MANIFEST
 from dda.png import encode_png
 from dda.report.html import REPORT_NAME, html_report
 from dda.report.metrics_table import result_table
@@ -44,7 +43,7 @@ PLOTS_FOLDER = "plots"
 _SHOWN_ENDS = 3  # pairs of each end of a column in best_worst.png: one line of the figure
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: EvalConfig) -> None:
     """Measure the pairs of a run or of a folder; an older evaluation of the same name is replaced once this is done.
 
     Raises:
@@ -57,7 +56,7 @@ def main(cfg: DictConfig) -> None:
     suite = Suite(cfg.metrics, device)
     # The arrays of one pair fit a CPU's cache: one by one they take half the time.
     batch_size = 1 if device.type == "cpu" else cfg.batch_size
-    evaluation = Evaluation(pairs, suite, open_parser(cfg.parser, device), batch_size, cfg.batch.workers)
+    evaluation = Evaluation(pairs, suite, cfg.parser.open(device), batch_size, cfg.batch.workers)
     title = run.folder.name
     group, lineage = (title, None) if cfg.run is None else _lineage(cfg, root)
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -78,12 +77,12 @@ def main(cfg: DictConfig) -> None:
     print_line(f"The report is in {run.folder / REPORT_NAME}")
 
 
-def _find(cfg: DictConfig, root: Path) -> list[PairFiles]:
+def _find(cfg: EvalConfig, root: Path) -> list[PairFiles]:
     oracle = None if cfg.oracle is None else Path(cfg.oracle)
     return find_pairs(root, oracle) if cfg.run is None else find_run_pairs(root, oracle)
 
 
-def _lineage(cfg: DictConfig, root: Path) -> tuple[str, dict[str, Any]]:
+def _lineage(cfg: EvalConfig, root: Path) -> tuple[str, dict[str, Any]]:
     """The W&B group of the run that made the pairs (a job of a multirun is in the multirun's), and what it was.
 
     Offline no artifact can be named as an input, so the run's id and its datasets' versions are in the configuration.

@@ -5,23 +5,24 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from omegaconf import DictConfig
 from rich.progress import track
 
-from dda.config.run_folder import Run, resolve_run
+from dda.config.run_folder import resolve_run
+from dda.config.schema import TrainConfig
 from dda.console import CONSOLE
 from dda.errors import UserError
-from dda.faces.parsing.parser import FaceParser, open_parser
+from dda.faces.parsing.parser import FaceParser
 from dda.models.compact.checkpoint import known_styles
+from dda.pairs.run_files import Run
 from dda.system.device import pick_device
 from dda.training.compact.trainer import train_compact
 from dda.training.seed_pairs import AlignedPair, load_pairs
 
-Trainer = Callable[[DictConfig, Run, list[str], list[AlignedPair], list[AlignedPair]], None]
+Trainer = Callable[[TrainConfig, Run, list[str], list[AlignedPair], list[AlignedPair]], None]
 """Trains a model, given the configuration, the run, the styles' names, their seed pairs and the held-out ones."""
 
 
-def main(cfg: DictConfig) -> None:
+def main(cfg: TrainConfig) -> None:
     """Train on the pairs of ``data.root``, or go on where a run of this name stopped.
 
     The compact model is trained whole (:func:`train_compact`), Stable Diffusion by LoRA
@@ -50,16 +51,16 @@ def _trainer(model: str) -> Trainer:
     return train_lora
 
 
-def _read(cfg: DictConfig) -> tuple[list[str], list[AlignedPair], list[AlignedPair]]:
+def _read(cfg: TrainConfig) -> tuple[list[str], list[AlignedPair], list[AlignedPair]]:
     """The styles, their seed pairs and the held-out ones; the parser's networks do not stay beside the training."""
-    parser = open_parser(cfg.parser, pick_device(cfg.device))
+    parser = cfg.parser.open(pick_device(cfg.device))
     styles, pairs = _load(cfg, "root", parser, "Reading seed pairs")
     held = _held_out(styles, *_load(cfg, "holdout", parser, "Reading held-out pairs")) if cfg.data.holdout else []
     return styles, pairs, held
 
 
-def _load(cfg: DictConfig, part: str, parser: FaceParser, doing: str) -> tuple[list[str], list[AlignedPair]]:
-    styles, pairs, count = load_pairs(Path(cfg.data[part]), parser, f"data.{part}")
+def _load(cfg: TrainConfig, part: str, parser: FaceParser, doing: str) -> tuple[list[str], list[AlignedPair]]:
+    styles, pairs, count = load_pairs(Path(getattr(cfg.data, part)), parser, f"data.{part}")
     return styles, list(track(pairs, doing, total=count, console=CONSOLE, transient=True))
 
 

@@ -15,7 +15,8 @@ from dda.console import CONSOLE, print_line
 from dda.files import write_atomically
 from dda.images import read_image
 from dda.pairs.journal import PairRow
-from dda.pairs.writer import DATA_FOLDER, pair_exists
+from dda.pairs.run_files import DATA_FOLDER
+from dda.pairs.writer import pair_exists
 from dda.png import encode_png
 from dda.report.samples import GridRow, comparison
 from dda.sweep.jobs import Job

@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from dda.config.run_folder import SWEEP_RECORD
+from dda.pairs.run_files import SWEEP_RECORD
 from dda.sweep.jobs import job_folders, read_jobs
 
 

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from dda.config.run_folder import Run
 from dda.images import read_image, resize
 from dda.pairs.journal import STATUSES, PairRow
-from dda.pairs.manifest import MANIFEST
-from dda.pairs.writer import DATA_FOLDER
+from dda.pairs.run_files import DATA_FOLDER, MANIFEST, Run
 from dda.report.samples import samples_from_records
 from dda.system.memory import peak_memory
 from dda.system.stage_times import StageTimes

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import wandb
-from omegaconf import DictConfig
 from PIL import Image
 
 from dda.tracking.artifacts import fingerprint
@@ -176,7 +175,7 @@ class Tracker:
 
 @contextmanager
 def open_tracker(
-    cfg: DictConfig, run_dir: Path, job_type: str, run_name: str, lineage: Mapping[str, Any] | None = None
+    cfg: Any, run_dir: Path, job_type: str, run_name: str, lineage: Mapping[str, Any] | None = None
 ) -> Iterator[Tracker]:
     """Track one job in `run_dir/wandb` for the length of a `with` block.
 

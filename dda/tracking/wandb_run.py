@@ -8,13 +8,13 @@ import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import requests  # W&B's own, with its proxies and certificates
 import wandb
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError  # W&B's own
 
 from dda.errors import first_line
@@ -38,7 +38,7 @@ ANSWER_TIMEOUT = 2.0
 
 
 def open_wandb_run(
-    cfg: DictConfig, run_dir: Path, job_type: str, run_name: str, config: Mapping[str, Any]
+    cfg: Any, run_dir: Path, job_type: str, run_name: str, config: Mapping[str, Any]
 ) -> wandb.Run | None:
     """Open the W&B run: online where possible, else offline, else (with a warning) not at all.
 
@@ -46,8 +46,8 @@ def open_wandb_run(
         cfg, run_dir, job_type, run_name: as `dda.tracking.tracker.open_tracker` takes them.
         config: what is recorded with the run.
     """
-    shards = OmegaConf.select(cfg, "shard.count", default=1)
-    part = "" if shards == 1 else f"-{cfg.shard.index}of{shards}"
+    shard = getattr(cfg, "shard", None)
+    part = "" if shard is None or shard.count == 1 else f"-{shard.index}of{shard.count}"
 
     def init(mode: Literal["online", "offline"]) -> wandb.Run:
         run = wandb.init(
@@ -140,20 +140,18 @@ def _mode(wanted: str) -> str:
     return "offline"
 
 
-def recorded_config(cfg: DictConfig) -> dict[str, Any]:
+def recorded_config(cfg: Any) -> dict[str, Any]:
     """`cfg` with every reference resolved, how it was composed where Hydra did it, and the project's commit.
 
     Raises:
         omegaconf.MissingMandatoryValue: a value of `cfg` is `???`.
     """
-    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert isinstance(config, dict)
     composed = {}
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
         choices = {group: choice for group, choice in hydra.runtime.choices.items() if "hydra/" not in group}
         composed["hydra"] = {"overrides": list(hydra.overrides.task), "choices": choices}
-    return {str(key): value for key, value in config.items()} | composed | _commit()
+    return asdict(cfg) | composed | _commit()
 
 
 def _commit() -> dict[str, dict[str, Any]]:

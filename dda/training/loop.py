@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -14,12 +13,13 @@ from dda.console import print_line
 from dda.errors import UserError
 from dda.tracking.tracker import Tracker
 from dda.training.model_card import short
+from dda.training.options import TrainerOptions
 from dda.training.state import TrainingState
 
 
 def run_updates(
     state: TrainingState[Any],
-    train: DictConfig,
+    train: TrainerOptions,
     tracker: Tracker,
     console: Console,
     update: Callable[[], float],

@@ -75,7 +75,7 @@ def paint_pair(amplifier: ResidualPipeline[Any], pair: AlignedPair, style: str, 
     source = to_tensor(pair.source)[None].to(amplifier.device)
     masks = torch.from_numpy(pair.regions.masks)[None].to(amplifier.device)
     noise = pair_noise(amplifier.noise_shape, seed, "holdout", attempt=0)[None].to(amplifier.device)
-    shared = amplifier.share(source, masks, [pair.regions.face], noise)
+    shared = amplifier.encode_faces(source, masks, [pair.regions.face], noise)
     residuals = amplifier.residuals(shared, [0], [worn])
     return to_uint8(compose(source, masks, residuals, amplifier.gains()[None])[0].cpu())
 

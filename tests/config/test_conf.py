@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from dda.config.limits import LIMITS
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from dda.cli.arguments import GROUPS, TEXTS
 from dda.config.check import check
-from dda.config.limits import LIMITS
 from dda.config.schema import PATHS, AmplifyConfig, EvalConfig, TrainConfig
 from dda.config.store import register_configs
 

@@ -14,7 +14,8 @@ from dda.evaluation import evaluator as evaluation
 from dda.evaluation.evaluator import Evaluation, Measurement, exact_arithmetic
 from dda.evaluation.pair_loader import LoadedPair, load_pair, parse
 from dda.faces.face_mesh import MeshFace
-from dda.faces.parsing.parser import NO_MEMORY, MeshParser
+from dda.faces.parsing.mesh import MeshParser
+from dda.faces.parsing.parser import NO_MEMORY
 from dda.faces.preparation import PreparedFace
 from dda.images import to_tensor, to_uint8
 from dda.metrics.metric import PairBatch

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dda.evaluation.pair_loader import UnusablePair, load_pair, parse
-from dda.faces.parsing.parser import MeshParser
+from dda.faces.parsing.mesh import MeshParser
 from dda.faces.preparation import PreparedFace
 from dda.images import content_hash, resize
 from dda.pairs.folder import PairFiles

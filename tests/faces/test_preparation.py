@@ -10,7 +10,7 @@ from PIL import Image
 from dda.errors import SourceError
 from dda.faces.alignment import ALIGNED_SIZE
 from dda.faces.dataset import FaceDataset
-from dda.faces.parsing.parser import MeshParser
+from dda.faces.parsing.mesh import MeshParser
 from dda.faces.preparation import PreparedFace, prepare
 from dda.images import content_hash, read_image
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dda.evaluation.pair_loader import parse
-from dda.faces.parsing.parser import MeshParser
+from dda.faces.parsing.mesh import MeshParser
 from dda.faces.preparation import PreparedFace
 from dda.images import to_tensor, to_uint8
 from dda.metrics.background import Background
@@ -35,7 +35,7 @@ def glamorous(portraits: list[PreparedFace], parser: MeshParser) -> PairBatch:
     source = torch.stack([to_tensor(face.source) for face in portraits])
     masks = torch.stack([torch.from_numpy(face.regions.masks) for face in portraits])
     noise = torch.stack([pair_noise(amplifier.noise_shape, 0, face.content_hash, 0) for face in portraits])
-    shared = amplifier.share(source, masks, [face.regions.face for face in portraits], noise)
+    shared = amplifier.encode_faces(source, masks, [face.regions.face for face in portraits], noise)
     residuals = amplifier.residuals(shared, range(len(portraits)), [style] * len(portraits))
     target = compose(source, masks, residuals, amplifier.gains().expand(len(portraits), -1))
     saved = torch.stack([to_tensor(to_uint8(picture)) for picture in target])

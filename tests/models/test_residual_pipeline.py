@@ -42,7 +42,7 @@ def paint(model: DictConfig, face: PreparedFace, device: torch.device = CPU) -> 
     amplifier = open_pipeline(model, device)
     source, masks = to_tensor(face.source)[None].to(device), torch.from_numpy(face.regions.masks)[None].to(device)
     noise = torch.randn(1, *amplifier.noise_shape, generator=torch.Generator().manual_seed(0)).to(device)
-    return amplifier.residuals(amplifier.share(source, masks, [face.regions.face], noise), [0], [RED])
+    return amplifier.residuals(amplifier.encode_faces(source, masks, [face.regions.face], noise), [0], [RED])
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from dda.errors import SourceError, UserError
 from dda.faces.dataset import FaceDataset, open_dataset
-from dda.faces.parsing.parser import MeshParser
+from dda.faces.parsing.mesh import MeshParser
 from dda.faces.preparation import PreparedFace, prepare
 from dda.models.compact.pipeline import CanonicalFaces, CompactPipeline
 from dda.models.residuals import Residuals
@@ -217,12 +217,14 @@ class _Watched:
         self.shared: list[int] = []
         self.painted: list[int] = []
 
-    def share(self, source: torch.Tensor, masks: torch.Tensor, faces: Any, noise: torch.Tensor) -> CanonicalFaces:
+    def encode_faces(
+        self, source: torch.Tensor, masks: torch.Tensor, faces: Any, noise: torch.Tensor
+    ) -> CanonicalFaces:
         if len(source) > self._rows:
             raise torch.OutOfMemoryError
         self.noise += list(noise)
         self.shared.append(len(source))
-        return self._amplifier.share(source, masks, faces, noise)
+        return self._amplifier.encode_faces(source, masks, faces, noise)
 
     def residuals(self, shared: CanonicalFaces, members: Sequence[int], styles: Sequence[Style]) -> Residuals:
         self.painted.append(len(members))

@@ -18,7 +18,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from dda.config.check import check
 from dda.config.store import register_configs
-from dda.faces.parsing.parser import MeshParser
+from dda.faces.parsing.mesh import MeshParser
 from dda.images import read_image, to_tensor, to_uint8
 from dda.models.residuals import Residuals, compose
 from dda.png import encode_png

@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 
 from dda.config.store import register_configs
 from dda.errors import UserError
-from dda.pairs.manifest import MANIFEST, read_rows
+from dda.pairs.manifest import read_rows
+from dda.pairs.run_files import MANIFEST
 from dda.stages import amplify, evaluate
 from dda.tracking import wandb_run
 from dda.tracking.artifacts import dataset_version

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dda.errors import UserError
 from dda.faces.alignment import CANONICAL_POINTS, CROP_SIZE
-from dda.faces.parsing.parser import MeshParser
+from dda.faces.parsing.mesh import MeshParser
 from dda.faces.preparation import PreparedFace
 from dda.images import read_image, to_tensor
 from dda.models.compact.network import CompactResidualModel
@@ -195,6 +195,6 @@ def test_training_sees_what_amplification_sees(loaded: list[AlignedPair], portra
     cut = cut_pair(pair)
     amplifier = CompactPipeline(CompactResidualModel(channels=(8, 8)), 1, torch.device("cpu"))
     masks = torch.from_numpy(pair.regions.masks)[None]
-    seen = amplifier.share(to_tensor(pair.source)[None], masks, [pair.regions.face], torch.zeros(1))
+    seen = amplifier.encode_faces(to_tensor(pair.source)[None], masks, [pair.regions.face], torch.zeros(1))
     for part, expected in ((cut.source, seen.source[0]), (cut.masks, seen.masks[0])):
         assert float((part[:, middle, middle] - 255 * expected).abs().max()) <= 0.51

@@ -50,11 +50,14 @@ class CompactPipeline:
         """Names of the styles it knows."""
         return list(self.model.config.styles)
 
+    def check_styles(self, styles: Sequence[Style]) -> None:
+        """Do nothing: a style that the checkpoint was not trained on is refused when styles are resolved."""
+
     def gains(self) -> torch.Tensor:
         """The learned part of k_r, (4,)."""
         return self.model.gains()
 
-    def share(
+    def encode_faces(
         self, source: torch.Tensor, masks: torch.Tensor, faces: Sequence[Face], noise: torch.Tensor
     ) -> CanonicalFaces:
         """What all styles of a face share: its canonical crop, and the noise to start from.

@@ -1,7 +1,7 @@
 """Stable Diffusion 1 as an amplifier: two passes from one start, and the difference of what they decode to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,11 +34,6 @@ class Sampling:
     scheduler: str = "DDIMScheduler"
     guidance: float = 1.0
     conditioning: str = "attention"
-
-    @classmethod
-    def of(cls, model: Any) -> "Sampling":
-        """That of ``cfg.model``."""
-        return cls(**{field.name: model[field.name] for field in fields(cls)})
 
     def open(self, scheduler: Mapping[str, Any], device: torch.device) -> tuple[Sampler, DDIMInverseScheduler | None]:
         """How a pass is walked on a base model of this scheduler configuration; and back, for ``start=inversion``.
@@ -124,12 +119,25 @@ class StableDiffusionResidualPipeline:
         side = ALIGNED_SIZE // model.downsampling
         self.noise_shape: tuple[int, ...] = (1 + sampling.steps, model.vae.config.latent_channels, side, side)
 
+    def check_styles(self, styles: Sequence[Style]) -> None:
+        """Check that every style has a condition.
+
+        Raises:
+            OptionError: a prompt is longer than CLIP reads, or no picture shows a style.
+        """
+        self._conditions.bare()
+        for style in styles:
+            for name in set(style.regions.values()):
+                self._conditions.tokens(name)
+
     def gains(self) -> torch.Tensor:
         """The learned part of k_r, (4,)."""
         return self._gains
 
     @torch.no_grad()
-    def share(self, source: torch.Tensor, masks: torch.Tensor, faces: Sequence[Face], noise: torch.Tensor) -> BarePass:
+    def encode_faces(
+        self, source: torch.Tensor, masks: torch.Tensor, faces: Sequence[Face], noise: torch.Tensor
+    ) -> BarePass:
         """The bare pass of N faces.
 
         Args:

@@ -81,7 +81,9 @@ def precision_error(
     members = range(len(source))
     rounded, believed = (
         model.residuals(
-            model.share(source.to(model.device), masks.to(model.device), faces, noise.to(model.device)), members, styles
+            model.encode_faces(source.to(model.device), masks.to(model.device), faces, noise.to(model.device)),
+            members,
+            styles,
         ).makeup.cpu()
         for model in (amplifier, exact)
     )

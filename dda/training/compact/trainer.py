@@ -5,18 +5,18 @@ import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 
-from dda.config.run_folder import STATE_NAME, Run
-from dda.config.settings import store_or_check_settings
 from dda.console import CONSOLE
 from dda.faces.alignment import CANONICAL_POINTS, CROP_SIZE
 from dda.images import content_hash
 from dda.models.compact.checkpoint import checkpoint_digest, load_compact
 from dda.models.compact.network import CompactResidualModel
+from dda.pairs.run_files import STATE, Run
+from dda.pairs.settings import store_or_check_settings
 from dda.regions import REGIONS
 from dda.system.device import pick_device
 from dda.tracking.tracker import open_tracker
@@ -33,9 +33,7 @@ MAX_GRADIENT = 1.0
 """Norm to which a gradient is cut."""
 
 
-def train_compact(
-    cfg: DictConfig, run: Run, styles: list[str], pairs: list[AlignedPair], held: list[AlignedPair]
-) -> None:
+def train_compact(cfg: Any, run: Run, styles: list[str], pairs: list[AlignedPair], held: list[AlignedPair]) -> None:
     """Train the compact model on seed pairs of ``styles``; measure it on ``held``, where there are any.
 
     Raises:
@@ -46,7 +44,7 @@ def train_compact(
     model = _first_model(cfg.train.init, styles).to(pick_device(cfg.device), memory_format=torch.channels_last)
     state = TrainingState.start(model, cfg.train.updates, cfg.train.learning_rate, cfg.train.ema, cfg.seed)
     store_or_check_settings(run.folder, _settings(cfg, styles, pairs))
-    state_file = run.folder / STATE_NAME
+    state_file = run.folder / STATE
     if state_file.exists():
         state.load(state_file)
     print_training_start(CONSOLE, len(pairs), len(styles), state.update, cfg.train.init)
@@ -81,9 +79,9 @@ def _first_model(init: str, styles: Sequence[str]) -> CompactResidualModel:
     return model
 
 
-def _settings(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPair]) -> dict[str, object]:
+def _settings(cfg: Any, styles: Sequence[str], pairs: Sequence[AlignedPair]) -> dict[str, object]:
     """What decides the weights that come of a training."""
-    keys = ("updates", "batch_size", "learning_rate", "ema", "morphs", "level", "collage")
+    keys = ("updates", "batch_size", "learning_rate", "ema", "morphs", "lip_normalization", "patch_mix")
     init = cfg.train.init
     bf16 = _in_bf16(cfg.train.precision, pick_device(cfg.device))
     return {
@@ -92,18 +90,18 @@ def _settings(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPai
         "seed": cfg.seed,
         "train.init": init if init == "scratch" else checkpoint_digest(None if init == "shipped" else init),
         "train.precision": "bf16" if bf16 else "fp32",
-        **{f"train.{key}": cfg.train[key] for key in keys},
+        **{f"train.{key}": getattr(cfg.train, key) for key in keys},
     }
 
 
-def _fit(cfg: DictConfig, state: TrainingState, pairs: list[SeedPair], watch: Validator, state_file: Path) -> None:
+def _fit(cfg: Any, state: TrainingState, pairs: list[SeedPair], watch: Validator, state_file: Path) -> None:
     """Run the updates that are left."""
     train = cfg.train
     bf16 = _in_bf16(train.precision, state.model.device)
-    pairs = normalize_lip_strength(pairs, train.level)
+    pairs = normalize_lip_strength(pairs, train.lip_normalization)
     morphs = morph_pairs(pairs, train.morphs, cfg.seed)
     faces = Counter(pair.style for pair in pairs)
-    laid = [style for style, count in faces.items() if count <= train.collage]
+    laid = [style for style, count in faces.items() if count <= train.patch_mix]
     state.model.train().requires_grad_(True)
 
     def look() -> None:
@@ -163,7 +161,7 @@ def _in_bf16(precision: str, device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
-def _save(folder: Path, model: CompactResidualModel, cfg: DictConfig, pairs: int, figures: Mapping[str, float]) -> None:
+def _save(folder: Path, model: CompactResidualModel, cfg: Any, pairs: int, figures: Mapping[str, float]) -> None:
     """The checkpoint: weights in float16, config and model card."""
     copy.deepcopy(model).half().save_pretrained(folder)
     train = cfg.train
@@ -173,8 +171,8 @@ def _save(folder: Path, model: CompactResidualModel, cfg: DictConfig, pairs: int
         "started from": train.init,
         "learning rate": f"{train.learning_rate:g}, cosine decay",
         "morphed pairs": f"up to {train.morphs}",
-        "levelled": f"styles of up to {train.level} faces" if train.level else "no style",
-        "in collages": f"styles of up to {train.collage} faces" if train.collage else "no style",
+        "levelled": f"styles of up to {train.lip_normalization} faces" if train.lip_normalization else "no style",
+        "in collages": f"styles of up to {train.patch_mix} faces" if train.patch_mix else "no style",
         "seed": cfg.seed,
     }
     write_card(folder, COMPACT, model.config.styles, facts, figures)

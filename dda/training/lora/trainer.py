@@ -11,19 +11,17 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
-from omegaconf import DictConfig
 from rich.console import Console
 
-from dda.config.run_folder import STATE_NAME, Run
-from dda.config.settings import store_or_check_settings
 from dda.console import CONSOLE
 from dda.errors import UserError
-from dda.faces.parsing.parser import parser_settings
 from dda.images import content_hash
-from dda.models.stable_diffusion.pipeline import Sampling
 from dda.models.stable_diffusion.precision import dtype_name, pick_dtype
 from dda.models.stable_diffusion.pretrained import base_identity
 from dda.models.stable_diffusion.text_conditions import BARE_PROMPT, PROMPT
+from dda.options import fingerprint_options
+from dda.pairs.run_files import STATE, Run
+from dda.pairs.settings import store_or_check_settings
 from dda.system.device import pick_device
 from dda.tracking.tracker import Tracker, open_tracker
 from dda.training.loop import print_training_start, print_training_summary, run_updates
@@ -43,7 +41,7 @@ MIXED_PRECISION = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "
 """Accelerate's names of the number formats."""
 
 
-def train_lora(cfg: DictConfig, run: Run, styles: list[str], pairs: list[AlignedPair], held: list[AlignedPair]) -> None:
+def train_lora(cfg: Any, run: Run, styles: list[str], pairs: list[AlignedPair], held: list[AlignedPair]) -> None:
     """Train LoRA matrices on seed pairs of ``styles``; measure them on ``held``, where there are any.
 
     Every process has the model and a part of each batch; the first one alone writes and speaks.
@@ -64,13 +62,13 @@ def train_lora(cfg: DictConfig, run: Run, styles: list[str], pairs: list[Aligned
     if leads:
         store_or_check_settings(folder, _settings(cfg, styles, pairs, accelerator.device))
     accelerator.wait_for_everyone()
-    state_file, checkpoint = folder / STATE_NAME, folder / "checkpoint"
+    state_file, checkpoint = folder / STATE, folder / "checkpoint"
     if state_file.exists():
         state.load(state_file)
     print_training_start(console, len(pairs), len(styles), state.update, cfg.model.pretrained)
     with open_tracker(cfg, folder, "train", run.name) if leads else nullcontext(Tracker()) as tracker:
         watch = Validator(held or pairs, "held-out" if held else "seed", cfg.model.steps, cfg.seed, tracker)
-        lora_watch = LoraValidator(watch, base, styles, Sampling.of(cfg.model), cfg.train.resolution)
+        lora_watch = LoraValidator(watch, base, styles, cfg.model.sampling, cfg.train.resolution)
         _fit(cfg, accelerator, state, base, unet, pairs, lora_watch, console, state_file)
         if leads:
             with state.averaged():
@@ -85,7 +83,7 @@ def train_lora(cfg: DictConfig, run: Run, styles: list[str], pairs: list[Aligned
     accelerator.end_training()
 
 
-def _accelerator(cfg: DictConfig) -> Accelerator:
+def _accelerator(cfg: Any) -> Accelerator:
     """The devices, and the number format they compute in."""
     AcceleratorState._reset_state(reset_partial_state=True)  # it outlives a job, and the next may want another device
     device = pick_device(cfg.device)
@@ -101,16 +99,16 @@ def _accelerator(cfg: DictConfig) -> Accelerator:
     return accelerator
 
 
-def _load(cfg: DictConfig, styles: Sequence[str], device: torch.device) -> Base:
+def _load(cfg: Any, styles: Sequence[str], device: torch.device) -> Base:
     dtype = pick_dtype(cfg.train.precision, device)
     base = load_base(cfg.model.pretrained, *_prompts(cfg.model), styles, cfg.train.rank, device, dtype)
-    Sampling.of(cfg.model).open(base.model.scheduler, device)  # refused now, not by the first look at the pictures
+    cfg.model.sampling.open(base.model.scheduler, device)  # refused now, not by the first look at the pictures
     if cfg.train.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
     return base
 
 
-def _prompts(model: DictConfig) -> tuple[str, str]:
+def _prompts(model: Any) -> tuple[str, str]:
     """The prompt of a style, and of a bare face."""
     return (
         PROMPT if model.prompt is None else model.prompt,
@@ -118,9 +116,7 @@ def _prompts(model: DictConfig) -> tuple[str, str]:
     )
 
 
-def _settings(
-    cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPair], device: torch.device
-) -> dict[str, object]:
+def _settings(cfg: Any, styles: Sequence[str], pairs: Sequence[AlignedPair], device: torch.device) -> dict[str, object]:
     """What decides the weights that come of a training."""
     prompt, bare_prompt = _prompts(cfg.model)
     keys = ("updates", "batch_size", "learning_rate", "rank", "condition_dropout", "ema", "resolution")
@@ -132,14 +128,14 @@ def _settings(
         "model.prompt": prompt,
         "model.bare_prompt": bare_prompt,
         "model.strength": cfg.model.strength,
-        "parser": parser_settings(cfg.parser),
+        "parser": fingerprint_options(cfg.parser),
         "train.precision": dtype_name(pick_dtype(cfg.train.precision, device)),
-        **{f"train.{key}": cfg.train[key] for key in keys},
+        **{f"train.{key}": getattr(cfg.train, key) for key in keys},
     }
 
 
 def _fit(
-    cfg: DictConfig,
+    cfg: Any,
     accelerator: Accelerator,
     state: TrainingState[Any],
     base: Base,
@@ -189,14 +185,14 @@ def _update(accelerator: Accelerator, state: TrainingState[Any], loss: torch.Ten
     return float(accelerator.reduce(loss.detach(), "mean"))
 
 
-def _made(cfg: DictConfig, styles: Sequence[str]) -> Made:
+def _made(cfg: Any, styles: Sequence[str]) -> Made:
     base = cfg.model.pretrained
     if os.path.isdir(base):  # found again from any working directory
         base = str(Path(base).absolute())
     return Made(base, cfg.train.rank, list(styles), *_prompts(cfg.model), cfg.model.strength)
 
 
-def _facts(cfg: DictConfig, styles: Sequence[str], pairs: Sequence[AlignedPair]) -> dict[str, object]:
+def _facts(cfg: Any, styles: Sequence[str], pairs: Sequence[AlignedPair]) -> dict[str, object]:
     train = cfg.train
     return {
         "pairs": f"{len(pairs)} in {len(styles)} styles",

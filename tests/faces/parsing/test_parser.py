@@ -15,7 +15,8 @@ from PIL import Image
 from dda.errors import SourceError, UserError
 from dda.faces.alignment import ALIGNED_SIZE, invert, resample
 from dda.faces.dataset import FaceDataset
-from dda.faces.parsing.parser import FaceParser, MeshParser, open_parser, parser_settings
+from dda.faces.parsing.mesh import MeshParser
+from dda.faces.parsing.parser import FaceParser, open_parser, parser_settings
 from dda.faces.preparation import PreparedFace, prepare
 from dda.images import read_image, resize
 

@@ -53,7 +53,7 @@ def residuals(
     masks = torch.stack([torch.from_numpy(face.regions.masks) for face in faces])
     shape = amplifier.noise_shape
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed + i)) for i in range(len(faces))]
-    shared = amplifier.share(source, masks, [face.regions.face for face in faces], torch.stack(noise))
+    shared = amplifier.encode_faces(source, masks, [face.regions.face for face in faces], torch.stack(noise))
     return amplifier.residuals(shared, range(len(faces)), styles).makeup
 
 
@@ -61,7 +61,7 @@ def makeup(
     amplifier: CompactPipeline, source: torch.Tensor, masks: torch.Tensor, face: MeshFace, noise: torch.Tensor
 ) -> torch.Tensor:
     """R_m (1, 3, H, H) of one picture."""
-    return amplifier.residuals(amplifier.share(source, masks, [face], noise), [0], [style()]).makeup
+    return amplifier.residuals(amplifier.encode_faces(source, masks, [face], noise), [0], [style()]).makeup
 
 
 # --- The network ----------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_a_checkpoint_says_how_its_crops_are_cut(portraits: list[PreparedFace]) 
         points = tuple((x, y + shift) for x, y in CANONICAL_POINTS)
         model = CompactResidualModel(crop_size=size, crop_points=points, channels=(8, 8))
         amplifier = CompactPipeline(model, 1, torch.device("cpu"))
-        return amplifier.share(source, masks, [face.regions.face], torch.zeros(1, 3, size, size)).source
+        return amplifier.encode_faces(source, masks, [face.regions.face], torch.zeros(1, 3, size, size)).source
 
     large, small, lower = crop(256, 0), crop(128, 0), crop(256, 16 / 256)
     assert float((F.avg_pool2d(large, 2) - small).abs().mean()) < 0.01

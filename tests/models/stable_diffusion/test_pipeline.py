@@ -100,7 +100,7 @@ def amplify(
 ) -> Residuals:
     """One style for each face."""
     noise = noises(*seeds, steps=amplifier.sampling.steps)
-    return amplifier.residuals(amplifier.share(source, masks, [], noise), range(len(styles)), styles)
+    return amplifier.residuals(amplifier.encode_faces(source, masks, [], noise), range(len(styles)), styles)
 
 
 # --- A pass is diffusers' own ---------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_a_pass_is_image_to_image_on_the_same_noise(
 ) -> None:
     amplifier = make(scheduler=scheduler, guidance=guidance)
     source, masks = pictures(1), whole(1)
-    shared = amplifier.share(source, masks, [], noises(0))
+    shared = amplifier.encode_faces(source, masks, [], noises(0))
     made = amplifier.residuals(shared, [0], [style(RED)]).makeup + shared.reconstruction
     expected = reference(pipeline, amplifier.sampling, source, PROMPT.replace("{style}", RED))
     bare = reference(pipeline, replace(amplifier.sampling, guidance=1.0), source, BARE_PROMPT)
@@ -161,7 +161,7 @@ def test_a_stochastic_pass_is_image_to_image_on_the_same_noise(
         model, conditions, sampling, torch.ones(4), torch.device("cpu"), torch.float32
     )
     source, masks = pictures(1), whole(1)
-    shared = amplifier.share(source, masks, [], noises(0))
+    shared = amplifier.encode_faces(source, masks, [], noises(0))
     made = amplifier.residuals(shared, [0], [style(RED)]).makeup + shared.reconstruction
     prompt = PROMPT.replace("{style}", RED)
     expected = reference(pipeline, sampling, source, prompt, "sde-dpmsolver++")
@@ -252,7 +252,7 @@ def test_the_noise_is_the_faces_own(make: Make) -> None:
 
 def test_the_detail_residual_is_what_the_reconstruction_lost(make: Make) -> None:
     amplifier, source, masks = make(), pictures(2), face_masks(2)
-    shared = amplifier.share(source, masks, [], noises(0, 1))
+    shared = amplifier.encode_faces(source, masks, [], noises(0, 1))
     residuals = amplifier.residuals(shared, [1, 0], [style(RED)] * 2)
     assert torch.equal(residuals.detail, (source - shared.reconstruction)[[1, 0]])
 
@@ -260,7 +260,7 @@ def test_the_detail_residual_is_what_the_reconstruction_lost(make: Make) -> None
 def test_latents_are_open_wherever_a_pixel_has_a_mask(make: Make) -> None:
     masks = torch.zeros(1, 4, SIDE, SIDE)
     masks[0, 1, 17, 40] = 1e-3  # one faint pixel
-    shared = make().share(pictures(1), masks, [], noises(0))
+    shared = make().encode_faces(pictures(1), masks, [], noises(0))
     assert shared.open.nonzero().tolist() == [[0, 0, 17 // 8, 40 // 8]]
 
 
@@ -275,7 +275,7 @@ def test_locked_latents_are_those_of_the_bare_pass_at_every_step(
     make: Make, pipeline: StableDiffusionImg2ImgPipeline
 ) -> None:
     amplifier, source = make(conditioning="sum"), pictures(1)
-    shared = amplifier.share(source, face_masks(1), [], noises(0))
+    shared = amplifier.encode_faces(source, face_masks(1), [], noises(0))
 
     def lock(pipeline: object, step: int, timestep: int, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {"latents": values["latents"].where(shared.open, shared.trajectory[step + 1])}
@@ -295,7 +295,7 @@ LOOKS = [style(RED), style(SMOKEY), style(KOREAN)]
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 def test_styles_made_together_have_the_pixels_of_styles_made_apart(guidance: float, make: Make) -> None:
     amplifier, source, masks = make(steps=2, guidance=guidance), pictures(2), face_masks(2)
-    shared = amplifier.share(source, masks, [], noises(0, 1, steps=2))
+    shared = amplifier.encode_faces(source, masks, [], noises(0, 1, steps=2))
     for looks in (LOOKS[:2], LOOKS[1:]):
         together = amplifier.residuals(shared, [0, 0], looks).makeup
         for row, look in enumerate(looks):
@@ -314,7 +314,7 @@ def test_the_flops_of_styles_fall_as_law_6_says(guidance: float, units_alone: in
     amplifier, source, masks = make(steps=1, guidance=guidance), pictures(1), face_masks(1)
 
     def made(looks: Sequence[Style]) -> None:
-        shared = amplifier.share(source, masks, [], noises(0, steps=1))
+        shared = amplifier.encode_faces(source, masks, [], noises(0, steps=1))
         for look in looks:
             amplifier.residuals(shared, [0], [look])
 
@@ -371,7 +371,7 @@ def test_inversion_reconstructs_better_than_noise(make: Make) -> None:
 
     def lost(start: str) -> float:
         amplifier = make(start=start)
-        bare = amplifier.share(source, whole(1), [], noises(0))
+        bare = amplifier.encode_faces(source, whole(1), [], noises(0))
         return float((bare.trajectory[-1] - amplifier._encode(source)).square().mean())
 
     assert lost("inversion") < 0.25 * lost("noise")
@@ -395,7 +395,7 @@ def test_it_amplifies_a_face_of_the_size_that_runs_use(make: Make, portraits: li
     assert amplifier.noise_shape == (2, 4, 64, 64)
     source, masks = to_tensor(face.source)[None], torch.from_numpy(face.regions.masks)[None]
     noise = torch.randn(1, *amplifier.noise_shape, generator=generator(0))
-    shared = amplifier.share(source, masks, [face.regions.face], noise)
+    shared = amplifier.encode_faces(source, masks, [face.regions.face], noise)
     residuals = amplifier.residuals(shared, [0], [style(RED)])
     target = compose(source, masks, residuals, amplifier.gains()[None])
     bare = (masks.sum(1, keepdim=True) == 0).expand_as(source)

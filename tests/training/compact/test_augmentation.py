@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dda.faces.alignment import CROP_SIZE
-from dda.faces.parsing.parser import MeshParser
+from dda.faces.parsing.mesh import MeshParser
 from dda.training.augmentation import relight
 from dda.training.compact.augmentation import augmented_batch, collage, morph, morph_pairs
 from dda.training.seed_pairs import PADDED_SIZE, SeedPair, cut_pair, load_pairs

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
 from dda.errors import UserError
-from dda.faces.parsing.parser import MeshParser
+from dda.faces.parsing.mesh import MeshParser
 from dda.images import read_image
 from dda.models.compact.checkpoint import WEIGHTS, load_compact
 from dda.pairs.manifest import read_rows

@@ -6,8 +6,9 @@ from threading import Barrier
 
 import pytest
 
-from dda.config.settings import SETTINGS, check_settings, store_or_check_settings
 from dda.errors import UserError
+from dda.pairs.run_files import SETTINGS
+from dda.pairs.settings import check_settings, store_or_check_settings
 
 BEGUN = {"seed": 0, "strength": {"makeup": 1.0, "eyes": 0.5}, "style": "은은한", "num": None, "sizes": (8, 8)}
 
