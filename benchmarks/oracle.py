@@ -16,7 +16,7 @@ import torch
 from stlpips_pytorch import stlpips
 
 from dda.faces.face_mesh import FaceDetector
-from dda.faces.parsing.mesh_masks import mesh_regions
+from dda.faces.parsing.mesh_masks import draw_region_masks
 from dda.images import read_image
 from dda.metrics.psnr import masked_psnr
 
@@ -41,17 +41,17 @@ def main() -> None:
     for file in sorted((options.oracle / "source").iterdir()):
         source, truth = read_image(file), read_image(options.oracle / "target" / file.name)
         inside = read_image(options.oracle / "face" / file.name)[..., 0] > 127
-        regions = mesh_regions(source, detector(source)[0])
+        regions = draw_region_masks(source, detector(source)[0])
         target = source
         if file.name in rows:
             target = read_image(options.run / rows[file.name]["target"])
-            background += int((target != source)[regions.total == 0].sum())
+            background += int((target != source)[regions.total_mask == 0].sum())
         else:
             missing.append(file.name)
-        best = source + regions.total[..., None] * (truth.astype(np.float64) - source)
+        best = source + regions.total_mask[..., None] * (truth.astype(np.float64) - source)
         for name, picture in (("untouched", source), ("run", target), ("ceiling of the masks", best)):
             figures[name].append(psnr(picture, truth, inside))
-            masked[name].append(psnr(picture, truth, inside & (regions.total > 0.5)))
+            masked[name].append(psnr(picture, truth, inside & (regions.total_mask > 0.5)))
             if name in apart:
                 pair = [
                     torch.from_numpy(np.where(inside[..., None], p, 0)).permute(2, 0, 1)[None].float() / 127.5 - 1

@@ -18,7 +18,7 @@ import torch
 from dda.authoring.artist import paint
 from dda.authoring.recipes import named_recipes
 from dda.faces.face_mesh import FaceDetector
-from dda.faces.parsing.mesh_masks import mesh_regions
+from dda.faces.parsing.mesh_masks import draw_region_masks
 from dda.faces.region_masks import RegionMasks
 from dda.images import read_image, to_tensor
 from dda.metrics.psnr import masked_psnr
@@ -46,7 +46,7 @@ def main() -> None:
     for row in pq.read_table(run / "manifest.parquet").to_pylist():
         style, source, target = row["style"], read_image(run / row["source"]), read_image(run / row["target"])
         if row["content_hash"] not in regions:
-            regions[row["content_hash"]] = mesh_regions(source, detector(source)[0])
+            regions[row["content_hash"]] = draw_region_masks(source, detector(source)[0])
         face = regions[row["content_hash"]]
         recipe = paint(source, face, recipes[style])
         reached = torch.from_numpy(face.total > 0.5)[None, None].double()

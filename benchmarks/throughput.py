@@ -23,7 +23,7 @@ import torch
 from dda.models.compact.checkpoint import load_compact
 from dda.models.compact.network import sample_residual
 from dda.models.compact.pipeline import CompactPipeline
-from dda.system.memory import keep_freed_memory
+from dda.system.memory import raise_malloc_thresholds
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,7 +46,7 @@ def files_to_files(photos: Path, copies: int, batch_size: int, steps: int, folde
 
 def model_alone(batch_size: int, steps: int) -> float:
     """Pairs a second of the model's denoising steps, in a process that keeps its memory as a run does."""
-    keep_freed_memory()
+    raise_malloc_thresholds()
     model = CompactPipeline(load_compact(None), steps, torch.device("cpu")).model
     size = model.config.crop_size
     crops, masks = torch.rand(batch_size, 3, size, size), torch.rand(batch_size, 4, size, size) / 4

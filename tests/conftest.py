@@ -15,13 +15,12 @@ import pytest
 import torch
 import wandb
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 from PIL import Image, ImageEnhance, ImageOps
 
-from dda.faces.dataset import FaceDataset, open_dataset
+from dda.faces.dataset import DemoOptions, FaceDataset
 from dda.faces.face_mesh import FaceDetector
 from dda.faces.parsing.mesh import MeshParser
-from dda.faces.preparation import PreparedFace, prepare
+from dda.faces.preparation import PreparedFace, prepare_faces
 from dda.images import read_image, to_tensor, to_uint8
 from dda.models.compact.checkpoint import load_compact
 from dda.models.compact.network import CompactResidualModel
@@ -67,7 +66,7 @@ def parser() -> MeshParser:
 
 @pytest.fixture(scope="session")
 def demo() -> FaceDataset:
-    return open_dataset(OmegaConf.create({"name": "demo", "root": None, "align": "ffhq"}))
+    return DemoOptions().open()
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +84,7 @@ def hopper(demo: FaceDataset) -> np.ndarray:
 @pytest.fixture(scope="session")
 def portraits(demo: FaceDataset, parser: MeshParser) -> list[PreparedFace]:
     """The two demo faces, ready to paint."""
-    faces = [face for path in demo.paths for face in prepare(demo, path, parser, "largest")]
+    faces = [face for path in demo.paths for face in prepare_faces(demo, path, parser, "largest")]
     return [face for face in faces if isinstance(face, PreparedFace)]
 
 

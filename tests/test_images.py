@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from dda.images import FORMATS, ImageError, ImageReadError, content_hash, read_image, resize, to_tensor, to_uint8
+from dda.images import FORMATS, ImageError, ImageReadError, hash_image, read_image, resize, to_tensor, to_uint8
 from dda.png import encode_png
 from tests.conftest import ROOT
 
@@ -328,13 +328,13 @@ def test_content_hash_depends_on_pixels_and_shape_alone(tmp_path: Path) -> None:
     colors = _colors()
     path = tmp_path / "picture.webp"
     Image.fromarray(colors).save(path, lossless=True)
-    assert content_hash(read_image(path)) == content_hash(colors)
-    assert content_hash(colors[:, ::-1]) == content_hash(np.ascontiguousarray(colors[:, ::-1]))
-    assert content_hash(colors.reshape(40, 24, 3)) != content_hash(colors)
+    assert hash_image(read_image(path)) == hash_image(colors)
+    assert hash_image(colors[:, ::-1]) == hash_image(np.ascontiguousarray(colors[:, ::-1]))
+    assert hash_image(colors.reshape(40, 24, 3)) != hash_image(colors)
     changed = colors.copy()
     changed[0, 0, 0] ^= 1
-    assert content_hash(changed) != content_hash(colors)
-    assert len(content_hash(colors)) == 64
+    assert hash_image(changed) != hash_image(colors)
+    assert len(hash_image(colors)) == 64
 
 
 def _linear_profile() -> bytes:

@@ -1,21 +1,16 @@
-from typing import Any
-
 import pytest
-from hydra import compose, initialize_config_dir
 
-from dda.config.store import register_configs
+from dda.config.schema import AmplifyConfig
 from dda.errors import UserError
 from dda.regions import REGIONS
-from dda.styles import Style, resolve_styles
-from tests.config.test_conf import CONF
+from dda.styles import RegionStyles, Style, StyleOptions, resolve_styles
+from tests.config.test_conf import load_checked
 
 FIVE = ["Natural makeup", "Glamorous makeup", "Smokey eyes", "Red lip makeup", "Korean makeup"]
 
 
 def resolve(*overrides: str) -> list[Style]:
-    register_configs()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return resolve_styles(compose("amplify", list(overrides)).style_set, FIVE)
+    return resolve_styles(load_checked(AmplifyConfig, *overrides).style_set.styles, FIVE)
 
 
 def test_the_default_set_is_the_five_named_styles_in_order() -> None:
@@ -37,7 +32,7 @@ def test_a_named_set_holds_its_one_style(style_set: str, name: str) -> None:
 
 def test_the_empty_set_is_whatever_the_checkpoint_was_trained_on() -> None:
     assert [style.name for style in resolve("style_set=checkpoint")] == FIVE
-    (style,) = resolve_styles({"name": "checkpoint", "styles": {}}, ["나의 화장"])
+    (style,) = resolve_styles({}, ["나의 화장"])
     assert style == Style("나의 화장", dict.fromkeys(REGIONS, "나의 화장"), dict.fromkeys(REGIONS, 1.0))
 
 
@@ -54,29 +49,29 @@ def test_a_mix_takes_each_region_from_another_style() -> None:
 
 
 def test_a_mix_of_every_region_needs_no_base() -> None:
-    entry = {"name": "New", "regions": dict.fromkeys(REGIONS, "Smokey eyes")}
-    (style,) = resolve_styles({"styles": {"new": entry}}, FIVE)
+    look = StyleOptions(name="New", regions=RegionStyles(**dict.fromkeys(REGIONS, "Smokey eyes")))
+    (style,) = resolve_styles({"new": look}, FIVE)
     assert set(style.regions.values()) == {"Smokey eyes"}
 
 
 @pytest.mark.parametrize(
-    ("entry", "key"),
+    ("look", "key"),
     [
-        ({"name": "Blue"}, "styles.blue.name=Blue"),
-        ({"name": "Blue", "base": "Sky"}, "styles.blue.base=Sky"),
-        ({"name": "Natural makeup", "regions": {"lips": "Sky"}}, "styles.blue.regions.lips=Sky"),
-        ({"name": "natural makeup"}, "styles.blue.name=natural makeup"),
+        (StyleOptions(name="Blue"), "styles.blue.name=Blue"),
+        (StyleOptions(name="Blue", base="Sky"), "styles.blue.base=Sky"),
+        (StyleOptions(name="Natural makeup", regions=RegionStyles(lips="Sky")), "styles.blue.regions.lips=Sky"),
+        (StyleOptions(name="natural makeup"), "styles.blue.name=natural makeup"),
     ],
 )
-def test_an_unknown_style_is_refused_with_the_checkpoints_styles(entry: dict[str, Any], key: str) -> None:
+def test_an_unknown_style_is_refused_with_the_checkpoints_styles(look: StyleOptions, key: str) -> None:
     with pytest.raises(UserError) as error:
-        resolve_styles({"styles": {"blue": entry}}, FIVE)
+        resolve_styles({"blue": look}, FIVE)
     assert key in str(error.value)
     assert all(name in str(error.value) for name in FIVE)
     assert "\n" not in str(error.value)
 
 
 def test_two_styles_of_one_name_are_refused() -> None:
-    entries = {"a": {"name": "Natural makeup"}, "b": {"name": "Natural makeup", "base": "Smokey eyes"}}
+    looks = {"a": StyleOptions(name="Natural makeup"), "b": StyleOptions(name="Natural makeup", base="Smokey eyes")}
     with pytest.raises(UserError, match="two styles"):
-        resolve_styles({"styles": entries}, FIVE)
+        resolve_styles(looks, FIVE)

@@ -7,9 +7,9 @@ from dda.authoring.canvas import Canvas, distance_to_line, pixel_centers
 from dda.authoring.eye_makeup import paint_eyes
 from dda.authoring.recipes import Blush, Brows, Foundation, Lips, Recipe, Sculpt
 from dda.faces.parsing.lips import LIPS_INNER, LIPS_OUTER
-from dda.faces.parsing.mesh_masks import brow_outline
+from dda.faces.parsing.mesh_masks import compute_brow_outline
 from dda.faces.region_masks import RegionMasks
-from dda.faces.soft_masks import ramp
+from dda.faces.soft_masks import smoothstep
 
 # Landmarks of the image-left and image-right side.
 APPLE_STROKES = ((50, 101, 36), (280, 330, 266))
@@ -26,7 +26,7 @@ FOREHEAD = (151, 9)
 def paint(image: np.ndarray, regions: RegionMasks, recipe: Recipe) -> np.ndarray:
     """The face of an aligned picture (uint8 (H, W, 3)) with a recipe's makeup on, uint8 (H, W, 3).
 
-    Only pixels with ``regions.total`` > 0 change. The same arguments give the same bytes.
+    Only pixels with ``regions.total_mask`` > 0 change. The same arguments give the same bytes.
     """
     canvas = Canvas(image, regions)
     _foundation(canvas, recipe.foundation)
@@ -97,7 +97,7 @@ def _brows(canvas: Canvas, brows: Brows) -> None:
         return
     mask = canvas.masks["brows"]
     for side in (0, 1):
-        outline = brow_outline(canvas.points, side)
+        outline = compute_brow_outline(canvas.points, side)
         at = canvas.around(outline, 6 * canvas.unit)
         brow = mask[at]
         if not (brow > 0.5).any():
@@ -110,7 +110,7 @@ def _brows(canvas: Canvas, brows: Brows) -> None:
         hair_light, skin_light = np.quantile(inside, 0.15), np.quantile(light[allowed > 0.3], 0.85)
         hair = canvas.lab[at][(brow > 0.5) & (light <= np.quantile(inside, 0.3))].mean(0)
         # The mesh's brow is not quite the face's: paint where hairs are, and between them.
-        hairs = ramp((skin_light - light) / max(skin_light - hair_light, 0.08), 0.25, 0.85)
+        hairs = smoothstep((skin_light - light) / max(skin_light - hair_light, 0.08), 0.25, 0.85)
         near = np.minimum(1.7 * gaussian_filter(hairs * (brow > 0.2), 2.2 * canvas.unit), 1)
         near = np.maximum(near, 0.5 * brows.straight * shape * (1 - brow))
         gaps = alpha * near * (1 - hairs)
@@ -142,7 +142,7 @@ def _lips(canvas: Canvas, lips: Lips) -> None:
     meeting, _ = distance_to_line(pixel_centers(at), np.concatenate([inner, inner[:1]]))
     gap = float(np.hypot(*(inner[5] - inner[15]))) / canvas.unit
     in_mouth = np.where(canvas.polygon(inner, 0.3)[at] > 0.5, meeting, 0) / canvas.unit
-    edge *= 1 - ramp(in_mouth, 0.8, 2.5) * float(ramp(gap, 3, 6))  # gums look like lips and are not
+    edge *= 1 - smoothstep(in_mouth, 0.8, 2.5) * float(smoothstep(gap, 3, 6))  # gums look like lips and are not
     alpha = lips.coverage * edge
     ground = float(np.median(canvas.bare[at][mask > 0.8][:, 0]))
     # Two lips of different depth come closer under the same lipstick; their texture stays.
@@ -154,7 +154,7 @@ def _lips(canvas: Canvas, lips: Lips) -> None:
     if lips.gradient:
         # The rim is toned down to a tint between lip and skin; the color sits where the lips meet.
         thickness = 0.6 * float(np.mean(np.hypot(*(outer - inner).T))) + 1e-6
-        rim = lips.gradient * ramp(meeting / thickness, 0.2, 1.9)
+        rim = lips.gradient * smoothstep(meeting / thickness, 0.2, 1.9)
         tint = 0.5 * pigment + 0.5 * canvas.skin * min(1.0, 1.1 * ground / canvas.skin[0])
         canvas.cover(tint, alpha * rim * 0.8, unpainted, at)
         alpha = alpha * (1 - rim)

@@ -18,7 +18,7 @@ from dda.console import CONSOLE, exit_on_user_error, print_line
 from dda.errors import SourceError, UserError
 from dda.faces.dataset import SUFFIXES, FaceDataset
 from dda.faces.parsing.mesh import MeshParser
-from dda.faces.preparation import PreparedFace, prepare
+from dda.faces.preparation import PreparedFace, prepare_faces
 from dda.files import write_atomically
 from dda.png import encode_png
 from dda.training.seed_pairs import pictures_by_stem
@@ -47,7 +47,7 @@ def largest_face(portrait: Path, parser: MeshParser) -> PreparedFace:
     Raises:
         SourceError: the picture is unreadable, or shows no face that could be made up.
     """
-    (face,) = prepare(FaceDataset("folder", portrait.parent, aligned=False), portrait.name, parser, "largest")
+    (face,) = prepare_faces(FaceDataset("folder", portrait.parent, aligned=False), portrait.name, parser, "largest")
     if isinstance(face, SourceError):
         raise face
     return face

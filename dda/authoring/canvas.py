@@ -6,7 +6,7 @@ from PIL import Image
 from dda.authoring.oklab import from_oklab, to_oklab
 from dda.authoring.recipes import Pigment
 from dda.faces.region_masks import RegionMasks
-from dda.faces.soft_masks import ramp, soft_polygons
+from dda.faces.soft_masks import draw_soft_polygons, smoothstep
 
 MEDIUM_SKIN = 0.7
 """OKLab lightness of the skin for which recipes give their colors."""
@@ -27,15 +27,15 @@ class Canvas:
 
     def __init__(self, image: np.ndarray, regions: RegionMasks) -> None:
         self._image = image
-        self._window = _window(regions.total)
+        self._window = _window(regions.total_mask)
         rows, columns = self._window
         self.bare = to_oklab(image[self._window])
         self.lab = self.bare.copy()
         self.masks = {name: regions[name][self._window] for name in ("eyes", "lips", "skin", "brows")}
-        self.total = regions.total[self._window]
+        self.total = regions.total_mask[self._window]
         self.points = regions.face.points - np.array([columns.start, rows.start], np.float32)
         self.depth = regions.face.landmarks[:, 2]
-        self.unit = regions.face.unit
+        self.unit = regions.face.unit_px
         self.shape = self.total.shape
         sure = self.masks["skin"] > 0.9
         if sure.sum() < 50:
@@ -43,7 +43,7 @@ class Canvas:
         self.skin = np.median(self.bare[sure], axis=0)
         # A gray picture stays gray: color is laid on as far as the skin itself shows any.
         chroma = float(np.hypot(*self.skin[1:]) / self.skin[0])
-        self._colorfulness = float(ramp(chroma, 0.015, 0.05))
+        self._colorfulness = float(smoothstep(chroma, 0.015, 0.05))
         self._vividness = float(np.clip(chroma / np.hypot(*MEDIUM_CAST), 0.55, 1.0))
 
     def finished(self) -> np.ndarray:
@@ -81,7 +81,7 @@ class Canvas:
 
     def shade(self, alpha: np.ndarray, warmth: float = 0.0) -> None:
         """Less light, except where burnt out: L times 1 - alpha, the colors ``warmth`` less so."""
-        alpha = alpha * (1 - ramp(self.lab[..., 0], 0.88, 0.97))
+        alpha = alpha * (1 - smoothstep(self.lab[..., 0], 0.88, 0.97))
         self.lab[..., 0] *= 1 - alpha
         self.lab[..., 1:] *= 1 - (1 - warmth) * alpha[..., None]
 
@@ -101,13 +101,13 @@ class Canvas:
     def polygon(self, points: np.ndarray, feather: float) -> np.ndarray:
         """A filled polygon (h, w) in [0, 1] with an edge ``feather`` pixels soft."""
         height, width = self.shape
-        return soft_polygons([points], max(self.shape), feather)[:height, :width]
+        return draw_soft_polygons([points], max(self.shape), feather)[:height, :width]
 
     def facing(self, triangle: tuple[int, int, int]) -> float:
         """How much the patch between three landmarks faces the camera: 0 turned away, 1 well in view."""
         corners = np.concatenate([self.points, self.depth[:, None]], 1)[list(triangle)]
         normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
-        return float(ramp(abs(normal[2]) / max(float(np.linalg.norm(normal)), 1e-6), 0.15, 0.6))
+        return float(smoothstep(abs(normal[2]) / max(float(np.linalg.norm(normal)), 1e-6), 0.15, 0.6))
 
     def around(self, points: np.ndarray, margin: float) -> tuple[slice, slice]:
         """The part of the window that holds ``points`` (N, 2) and ``margin`` pixels around them."""

@@ -8,7 +8,7 @@ from scipy.interpolate import CubicSpline
 from dda.authoring.canvas import Canvas, distance_to_line, pixel_centers
 from dda.authoring.recipes import Liner, Shadow
 from dda.faces.face_mesh import EYE_OUTLINES
-from dda.faces.soft_masks import ramp
+from dda.faces.soft_masks import smoothstep
 
 # Inner to outer corner, image-left eye first: places in the eye's outline, lower edges of the brows.
 UPPER_LIDS = ((8, 9, 10, 11, 12, 13, 14, 15, 0), (0, 15, 14, 13, 12, 11, 10, 9, 8))
@@ -73,7 +73,7 @@ def _find_eye(canvas: Canvas, side: int, width: float, other_width: float) -> Ey
     x, y = seen(pixel_centers(at))
     lid, bottom, top = (_height(x, *seen(line)) for line in (upper, lower, brow))
     gap = np.maximum(top - lid, 0.12)
-    facing = canvas.facing(EYE_PATCHES[side]) * float(ramp(width / other_width, 0.35, 0.75))
+    facing = canvas.facing(EYE_PATCHES[side]) * float(smoothstep(width / other_width, 0.35, 0.75))
     front_width = max(width, 0.85 * min(other_width, 60 * canvas.unit))
     paintable = facing * (canvas.masks["eyes"] + canvas.masks["skin"])[at]
     sure = (canvas.masks["eyes"][at] > 0.7) & (y > lid + 0.06)
@@ -98,17 +98,17 @@ def _height(x: np.ndarray, line_x: np.ndarray, line_y: np.ndarray) -> np.ndarray
 def _shadow(canvas: Canvas, eye: Eye, shadow: Shadow) -> None:
     """Color on the lid, fading to brow and temple, deeper in the fold, with a share under the eye."""
     x, up = eye.x, eye.up - 0.5 * np.clip(eye.x - 1, 0, 1)  # the wing climbs
-    along = ramp(x, -0.12, 0.22) * (1 - ramp(x, 0.9, 1.15 + shadow.wing))
+    along = smoothstep(x, -0.12, 0.22) * (1 - smoothstep(x, 0.9, 1.15 + shadow.wing))
     # Highest over the outer half of the iris, rounded to both sides.
     reach = shadow.reach * (1 - 0.6 * np.minimum(((x - 0.62) / 0.75) ** 2, 1))
-    lid = ramp(up, -0.12, 0.0) * (1 - ramp(up / reach, 0.25, 1.0)) * along
-    under = ramp(eye.down, -0.06, 0.0) * np.exp(-((np.maximum(eye.down, 0) / 0.09) ** 2))
-    under *= ramp(x, 0.0, 0.5) * (1 - ramp(x, 1.0, 1.08 + 0.6 * shadow.wing))
+    lid = smoothstep(up, -0.12, 0.0) * (1 - smoothstep(up / reach, 0.25, 1.0)) * along
+    under = smoothstep(eye.down, -0.06, 0.0) * np.exp(-((np.maximum(eye.down, 0) / 0.09) ** 2))
+    under *= smoothstep(x, 0.0, 0.5) * (1 - smoothstep(x, 1.0, 1.08 + 0.6 * shadow.wing))
     alpha = shadow.coverage * np.maximum(lid, shadow.lower * under) * eye.paintable
     pigment = canvas.adapted(shadow.color, 0.8, light=0.8)
     pigment = pigment * min(1.0, 0.96 * eye.ground / pigment[0])
     canvas.cover(pigment, alpha, eye.ground, eye.at)
-    fold = np.exp(-(((up - 0.38 * shadow.reach - 0.1) / 0.22) ** 2)) * ramp(x, 0.25, 0.85) * along
+    fold = np.exp(-(((up - 0.38 * shadow.reach - 0.1) / 0.22) ** 2)) * smoothstep(x, 0.25, 0.85) * along
     canvas.lab[eye.at] *= 1 - (0.3 * shadow.crease * shadow.coverage * fold * eye.paintable)[..., None]
     middle = np.exp(-(((x - 0.45) / 0.22) ** 2) - ((up - 0.15) / 0.15) ** 2)
     gleam = 0.25 * shadow.shimmer * middle * eye.paintable
@@ -121,18 +121,18 @@ def _liner(canvas: Canvas, eye: Eye, liner: Liner) -> None:
     pigment = canvas.adapted(liner.color, 0.3)
     if liner.lashes:
         away, place = distance_to_line(at, eye.upper)
-        lashes = np.exp(-((away / (0.05 * width)) ** 2)) * ramp(place, 0.05, 0.5) * (eye.up > -0.3)
+        lashes = np.exp(-((away / (0.05 * width)) ** 2)) * smoothstep(place, 0.05, 0.5) * (eye.up > -0.3)
         canvas.lab[eye.at] *= 1 - (0.4 * liner.lashes * lashes * eye.paintable)[..., None]
     if not liner.coverage:
         return
     line, ends = _with_wing(eye, liner)
     away, place = distance_to_line(at, line)
     thickness = liner.thickness * width * np.interp(place, [0, 0.5 * ends, ends, 1], [0.25, 0.7, 1.0, 0.0])
-    drawn = np.clip((thickness - away) / 1.2 + 0.5, 0, 1) * ramp(place, 0.0, 0.12)
+    drawn = np.clip((thickness - away) / 1.2 + 0.5, 0, 1) * smoothstep(place, 0.0, 0.12)
     canvas.cover(pigment, liner.coverage * drawn * eye.paintable, canvas.skin[0], eye.at)
     if liner.lower:
         away, place = distance_to_line(at, eye.lower)
-        soft = np.exp(-((away / (0.035 * width)) ** 2)) * ramp(place, 0.2, 0.9)
+        soft = np.exp(-((away / (0.035 * width)) ** 2)) * smoothstep(place, 0.2, 0.9)
         canvas.cover(pigment, 0.8 * liner.lower * liner.coverage * soft * eye.paintable, canvas.skin[0], eye.at)
 
 

@@ -29,7 +29,7 @@ from dda.errors import UserError, first_line
 from dda.pairs.run_files import DATA_FOLDER, STATE
 from dda.sweep.jobs import FAILURE
 from dda.sweep.summary import SweepSummary
-from dda.system.memory import keep_freed_memory
+from dda.system.memory import raise_malloc_thresholds
 
 
 def launch(main: Callable[[], None]) -> None:
@@ -40,13 +40,13 @@ def launch(main: Callable[[], None]) -> None:
     """
     # Threads that wait for work must not spin on the cores that decode and write.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    keep_freed_memory()
+    raise_malloc_thresholds()
     # With it Hydra hands its exceptions on, instead of printing them over many lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         sys.argv[1:] = quote_argv(sys.argv[1:])
         _check_flags(sys.argv[1:])
-        register_configs()
+        register_configs(reserves_run_names=True)
         main()
     except KeyboardInterrupt as stop:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # once more ends it at once

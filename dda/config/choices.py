@@ -23,6 +23,9 @@ TARGET_PACKAGE = "dda."
 GROUPS = {"train": "trainer"}
 """Group of `conf/` by the key that its choice stands under, where the two differ."""
 
+CHOSEN_BY = {"train": "model"}
+"""Group that the user chooses by, where the choice follows from another one."""
+
 
 def import_target(target: str, kind: type) -> type[Any]:
     """Import the dataclass that a choice names.
@@ -86,7 +89,7 @@ def owners(key: str) -> list[str]:
         return []
     found = choices(group, kinds[group])
     return [
-        f"{GROUPS.get(group, group)}={choice}"
+        f"{CHOSEN_BY.get(group, group)}={choice}"
         for choice, options in found.items()
         if name in dict(walk_options(options))
     ]

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, ValidationError
 
-from dda.config.choices import GROUPS, owners
+from dda.config.choices import owners
 from dda.errors import UserError, describe_error, first_line
 
 KINDS = {
@@ -58,8 +58,7 @@ def describe_option_error(error: OmegaConfBaseException) -> str:
     if full_key in RENAMED:
         return f"{full_key}: is called {RENAMED[full_key]} now"
     if other := owners(full_key):
-        group = full_key.partition(".")[0]
-        return f"{full_key}: {_chosen(group, parent)} has no such setting; it belongs to {' and '.join(other)}"
+        return f"{full_key}: belongs to {' and '.join(other)}; what was chosen has no such setting"
     meant = f"did you mean {full_key.removesuffix(key)}{close[0]}? " if close else ""
     if not known:
         return f"{full_key}: there is no such entry yet; add it with a + before the setting's name"
@@ -94,9 +93,3 @@ def _allowed(schema: Any, key: str) -> str | None:
     choices = get_args(kind) if isinstance(kind, UnionType) else [kind]
     words = [KINDS[choice] for choice in choices if choice in KINDS]
     return f"must be {' or '.join(words)}" if words else None
-
-
-def _chosen(group: str, options: Any) -> str:
-    """The choice whose options these are, as it is written on the command line."""
-    name = options.get("name") if "name" in options else None
-    return f"{group}={name}" if name else f"this {GROUPS.get(group, group)}"

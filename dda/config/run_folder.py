@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -46,23 +46,23 @@ def last_written(folder: Path) -> int:
     return max((f.stat().st_mtime_ns for f in files if f.is_file() and f.name != SWEEP_RECORD), default=0)
 
 
-def new_run_name(outputs: str, task: str) -> str:
+@cache
+def new_run_name(time: str, outputs: str, task: str) -> str:
     """Name a new run by the time, and reserve the name by making its folder.
 
-    A run that started in the same second has another name: the second one ends in ``_2``.
+    Another process that starts a run in the same second gets another name, which ends in ``_2``. All jobs of a
+    multirun get the same one.
     """
-    time = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     for number in itertools.count(1):
         name = time if number == 1 else f"{time}_{number}"
         try:
             Path(outputs, task, name).mkdir(parents=True)
         except FileExistsError:
-            if not os.path.isdir(Path(outputs, task)):  # a file stands in the way; Hydra says so
-                return name
-            continue
-        except OSError:  # Hydra makes the folder once more, and its error is described
-            return name
-        return name
+            if os.path.isdir(Path(outputs, task, name)):
+                continue
+        except OSError:
+            pass
+        return name  # where it cannot be made, Hydra tries once more and its error is described
     raise AssertionError("unreachable")
 
 

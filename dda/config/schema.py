@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dda.engines.options import EngineOptions, LaunchOptions
 from dda.faces.dataset import DatasetOptions
-from dda.faces.parsing.parser import ParserOptions
+from dda.faces.parsing.options import ParserOptions
 from dda.models.options import ModelOptions
 from dda.options import (
     FOLDER,

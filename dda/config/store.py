@@ -11,13 +11,19 @@ from dda.config.schema import CONFIGS
 from dda.options import is_choice
 
 
-def register_configs() -> None:
-    """Give Hydra the schemas (group `schema/`) and the resolvers that `conf/` uses."""
+def register_configs(reserves_run_names: bool = False) -> None:
+    """Give Hydra the schemas (group `schema/`) and the resolvers that `conf/` uses.
+
+    Args:
+        reserves_run_names: make the folder of a new run as soon as its name is asked for, so that no other process
+            takes the same name; False only composes configurations, which writes nothing.
+    """
     store = ConfigStore.instance()
     for command, schema in CONFIGS.items():
         store.store(group="schema", name=command, node=_composable(schema), package="_global_")
-    # Cached, so that all jobs of a sweep have one name, and `latest` stays the same run for them.
-    OmegaConf.register_new_resolver("dda.new_run_name", new_run_name, use_cache=True, replace=True)
+    # Cached, so that `latest` stays the same run for every job of a sweep.
+    name_run = new_run_name if reserves_run_names else lambda time, outputs, task: time
+    OmegaConf.register_new_resolver("dda.new_run_name", name_run, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("dda.run_folder", run_folder, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("dda.job_folder", job_folder, replace=True)
     OmegaConf.register_new_resolver("dda.evaluation_name", evaluation_name, use_cache=True, replace=True)

@@ -25,7 +25,7 @@ from dda.pairs.journal import PairRow
 from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import remove_unfinished
 from dda.system.device import pick_device
-from dda.system.memory import keep_freed_memory
+from dda.system.memory import raise_malloc_thresholds
 from dda.system.stage_times import StageTimes
 
 MOST_BATCHES = 8
@@ -80,7 +80,7 @@ class RayEngine:
                 if mistake := result["mistake"][0]:
                     raise UserError(mistake)
                 rows, seconds = pickle.loads(result["made"][0])
-                self.times.add(seconds)
+                self.times.add_seconds(seconds)
                 yield rows
         except (RayActorError, ExecutionTimeoutError) as error:
             raise UserError(
@@ -119,7 +119,7 @@ class _Actor:
     """A worker in a process of its own. A mistake of the user's is a result: as an exception Ray would wrap it."""
 
     def __init__(self, options: RayEngineOptions, job: PairJob, run_dir: Path) -> None:
-        keep_freed_memory()
+        raise_malloc_thresholds()
         torch.set_num_threads(options.threads)
         node = ray.get_runtime_context().get_node_id()[:8]
         self._mistake = ""
@@ -134,7 +134,7 @@ class _Actor:
         if not self._mistake:
             try:
                 rows = list(itertools.chain.from_iterable(self._worker.make(pickle.loads(batch["block"][0]), None)))
-                seconds = self._worker.times.take()
+                seconds = self._worker.times.pop_seconds()
             except UserError as error:
                 self._mistake = str(error)
         return {"made": [pickle.dumps((rows, seconds))], "mistake": [self._mistake]}

@@ -15,8 +15,9 @@ import torch
 from dda.config.keys import keys_of
 from dda.errors import UserError, describe_error
 from dda.faces.dataset import DatasetOptions
-from dda.faces.parsing.parser import FaceParser, ParserOptions
-from dda.faces.preparation import prepare
+from dda.faces.parsing.options import ParserOptions
+from dda.faces.parsing.parser import FaceParser
+from dda.faces.preparation import prepare_faces
 from dda.models.options import ModelOptions
 from dda.models.painting import Strength
 from dda.models.residual_pipeline import ResidualPipeline
@@ -82,7 +83,7 @@ class Worker:
         self._batch_size, self._threads = job.batch_size, job.workers
         self._run_dir, self._tag = run_dir, tag
         self.times = StageTimes()
-        prepare_source = functools.partial(prepare, dataset, parser=parser, faces=job.faces)
+        prepare_source = functools.partial(prepare_faces, dataset, parser=parser, faces=job.faces)
         self._generate = functools.partial(
             PairGenerator,
             prepare=self.times.measure("prepare")(prepare_source),

@@ -16,7 +16,7 @@ from dda.images import to_tensor
 from dda.metrics.metric import PairBatch
 from dda.metrics.suite import Suite
 from dda.pairs.folder import PairFiles
-from dda.system.thread_pool import map_ahead, thread_pool
+from dda.system.thread_pool import prefetch_results, thread_pool
 
 THUMBNAILS = 256
 """How many pairs, the first ones, keep small pictures for the report."""
@@ -72,7 +72,7 @@ class Evaluation:
         with (
             thread_pool(self.workers, "load") as pool,
             exact_arithmetic(),
-            closing(map_ahead(pool, load, enumerate(self.pairs), window)) as ahead,
+            closing(prefetch_results(pool, load, enumerate(self.pairs), window)) as ahead,
         ):
             loaded = (future.result() for _, future in ahead)
             while chunk := list(itertools.islice(loaded, self.batch_size)):

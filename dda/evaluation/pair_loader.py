@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from dda.faces.alignment import ALIGNED_SIZE, invert
+from dda.faces.alignment import ALIGNED_SIZE, invert_matrix
 from dda.faces.parsing.parser import FaceParser
-from dda.images import ImageError, content_hash, read_image, resize
+from dda.images import ImageError, hash_image, read_image, resize
 from dda.pairs.folder import PairFiles
 from dda.regions import REGIONS
 
@@ -77,7 +77,7 @@ def load_pair(files: PairFiles, parser: FaceParser, with_thumbnails: bool) -> Lo
         raise UnusablePair(files.reason)
     source, target = _read("source", files.source), _read("target", files.target)
     oracle = None if files.oracle is None else _read("oracle", files.oracle)
-    face = content_hash(source)
+    face = hash_image(source)
     if target.shape != source.shape:
         raise UnusablePair(f"sizes differ: source {_size(source)}, target {_size(target)}")
     if oracle is not None and not _alike(oracle, source):
@@ -116,8 +116,8 @@ def parse(image: np.ndarray, parser: FaceParser) -> tuple[np.ndarray, np.ndarray
         return np.zeros((len(REGIONS), height, width), np.uint8), np.zeros((height, width), bool)
     if (height, width) == (ALIGNED_SIZE, ALIGNED_SIZE):
         return _parse_aligned(image, faces[0], parser)
-    masks, oval = _parse_aligned(faces[0].crop(image), faces[0].in_crop, parser)
-    to_crop = invert(faces[0].alignment)
+    masks, oval = _parse_aligned(faces[0].crop(image), faces[0].to_crop(), parser)
+    to_crop = invert_matrix(faces[0].ffhq_matrix)
 
     def carried_back(layer: np.ndarray) -> np.ndarray:
         flat = to_crop.flatten().tolist()
@@ -141,7 +141,7 @@ _BILINEAR = Image.Resampling.BILINEAR
 
 def _parse_aligned(image: np.ndarray, face: object, parser: FaceParser) -> tuple[np.ndarray, np.ndarray]:
     regions = parser.regions(image, face)
-    inside = (regions.oval > 0.5) | (regions.total > 0)
+    inside = (regions.oval > 0.5) | (regions.total_mask > 0)
     width = np.ptp(np.flatnonzero(inside.any(0))) if inside.any() else 0
     oval = ndimage.distance_transform_edt(~inside) <= REACH * width if inside.any() else inside
     return (regions.masks * 255).round().astype(np.uint8), oval

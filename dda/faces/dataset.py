@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -27,6 +28,21 @@ DEMO_FILES = {  # public-domain portraits (NASA, US Navy) that two packages carr
 }
 
 _log = logging.getLogger(__name__)
+
+
+class PictureSource(Protocol):
+    """Where pictures come from: a dataset on disk, or pictures in memory."""
+
+    @property
+    def aligned(self) -> bool:
+        """Whether the pictures are used as they are, resized; otherwise faces are cropped out of them."""
+
+    def load(self, path: str) -> np.ndarray:
+        """Return the picture ``path`` as uint8 (H, W, 3) RGB.
+
+        Raises:
+            ImageError: it cannot be read; `ImageReadError` if another try may succeed.
+        """
 
 
 @dataclass(frozen=True)

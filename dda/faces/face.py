@@ -1,16 +1,17 @@
-"""A face as every parser gives it: five key points, enough to align it and to tell how far it is turned."""
+"""A face as every parser returns it: five key points, enough for alignment and head pose."""
 
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from dda.faces.alignment import ALIGNED_SIZE, ffhq_matrix, invert, resample, scale_of
+from dda.faces.alignment import ALIGNED_SIZE, compute_ffhq_matrix, compute_scale, invert_matrix, resample
 
-MEAN_FACE = np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, 0.55, -0.66], [-0.44, 1.03, -0.1], [0.44, 1.03, -0.1]])
-"""Key points (5, 3) of a face from the front, in distances between the eyes; z grows away from the camera.
+MEAN_KEY_POINTS = np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, 0.55, -0.66], [-0.44, 1.03, -0.1], [0.44, 1.03, -0.1]])
+"""Key points (5, 3) of the mean face from the front, in interocular distances; z grows away from the camera.
 
-The median of 80 meshes; the yaw it gives lies 1.7 degrees from the mesh's own on average, 7 at most.
+Median of 80 face meshes. The yaw computed from them differs from the mesh's own yaw by 1.7 degrees on average and by
+at most 7.
 """
 
 
@@ -22,7 +23,7 @@ class Face:
         key_points: (5, 2) in continuous picture pixels: the two eye centers, the tip of the nose and the two corners of
             the mouth, image-left first while the head is upright.
         size: larger side of the face's bounding box, in pixels.
-        score: how sure the detector is, in [0, 1].
+        score: the detector's confidence, in [0, 1].
     """
 
     key_points: np.ndarray
@@ -30,7 +31,7 @@ class Face:
     score: float
 
     @property
-    def eyes(self) -> tuple[np.ndarray, np.ndarray]:
+    def eye_centers(self) -> tuple[np.ndarray, np.ndarray]:
         """Centers of the two eyes, image-left first, each (2,)."""
         return self.key_points[0], self.key_points[1]
 
@@ -40,41 +41,41 @@ class Face:
         return self.key_points[3], self.key_points[4]
 
     @property
-    def alignment(self) -> np.ndarray:
-        """The FFHQ crop of this face: 512x512 output to picture, 2x3."""
-        return ffhq_matrix(*self.eyes, *self.mouth_corners)
+    def ffhq_matrix(self) -> np.ndarray:
+        """Matrix of this face's FFHQ crop, 2x3: a point of the 512x512 crop to a point of the picture."""
+        return compute_ffhq_matrix(*self.eye_centers, *self.mouth_corners)
 
     def crop(self, image: np.ndarray) -> np.ndarray:
-        """The FFHQ crop (512, 512, 3) of this face from its picture, which goes on mirrored beyond its edge."""
-        return resample(image, self.alignment, ALIGNED_SIZE, reflect=True)
+        """Cut this face's FFHQ crop (512, 512, 3) out of its picture; beyond the edge the picture is mirrored."""
+        return resample(image, self.ffhq_matrix, ALIGNED_SIZE, reflect=True)
+
+    def to_crop(self) -> Self:
+        """Return this face in the pixels of its FFHQ crop."""
+        return self.transform(invert_matrix(self.ffhq_matrix))
 
     @property
-    def in_crop(self) -> Self:
-        """The same face in its FFHQ crop."""
-        return self.moved(invert(self.alignment))
+    def unit_px(self) -> float:
+        """Length of one face unit in pixels: 1/100 of the interocular distance. Lengths on a face are in face units.
 
-    @property
-    def unit(self) -> float:
-        """A hundredth of the distance between the eyes in pixels, to measure a face's features in.
-
-        At least a 250th of its size: when a head turns, its eyes close up.
+        It is at least 1/250 of the face's size, because the projected interocular distance shrinks when a head turns.
         """
-        distance = float(np.hypot(*(self.eyes[1] - self.eyes[0])))
+        left, right = self.eye_centers
+        distance = float(np.hypot(*(right - left)))
         return max(distance / 100, self.size / 250)
 
     @property
     def yaw(self) -> float:
-        """Turn of the head to its side in degrees: 0 faces the camera, 90 is a profile.
+        """Yaw of the head in degrees: 0 faces the camera, 90 is a profile.
 
-        The mean face is laid through the key points by least squares (weak perspective); its depth axis then shows in
-        the picture as far as the head is turned.
+        The pose step of POSIT (DeMenthon and Davis, IJCV 1995): a least-squares fit of the mean face to the key points
+        under weak perspective. The image of its depth axis gives the yaw.
         """
-        mean = MEAN_FACE - MEAN_FACE.mean(0)
-        across, _, depth = np.linalg.lstsq(mean, self.key_points - self.key_points.mean(0), rcond=None)[0]
-        width = float(np.hypot(*across))
-        return float(np.degrees(np.arctan2(-depth @ across / width, width)))
+        mean = MEAN_KEY_POINTS - MEAN_KEY_POINTS.mean(0)
+        x_axis, _, z_axis = np.linalg.lstsq(mean, self.key_points - self.key_points.mean(0), rcond=None)[0]
+        width = float(np.hypot(*x_axis))
+        return float(np.degrees(np.arctan2(-z_axis @ x_axis / width, width)))
 
-    def moved(self, matrix: np.ndarray) -> Self:
-        """The same face seen through a 2x3 input-to-output matrix."""
+    def transform(self, matrix: np.ndarray) -> Self:
+        """Return this face after a similarity transform, a 2x3 matrix from its picture to the new one."""
         points = self.key_points @ matrix[:, :2].T + matrix[:, 2]
-        return type(self)(points, self.size * scale_of(matrix), self.score)
+        return type(self)(points, self.size * compute_scale(matrix), self.score)

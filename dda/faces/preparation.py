@@ -1,37 +1,41 @@
-"""From a file to faces ready to paint: decode, find, align, parse."""
+"""Preparation: from a picture file to aligned faces with region masks (decode, detect, align, parse)."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from dda.errors import SourceError
-from dda.faces.alignment import ALIGNED_SIZE, scale_of
-from dda.faces.dataset import FaceDataset
+from dda.faces.alignment import ALIGNED_SIZE, compute_scale
+from dda.faces.dataset import PictureSource
 from dda.faces.face import Face
 from dda.faces.parsing.parser import FaceParser
 from dda.faces.region_masks import RegionMasks
-from dda.images import ImageError, ImageReadError, content_hash, resize
+from dda.images import ImageError, ImageReadError, hash_image, resize
 from dda.png import encode_png
 
-MIN_SIDE = 128
-"""Side in source pixels below which a face's crop is too small to be worth enlarging to 512."""
+MIN_CROP_SIDE_PX = 128
+"""Side of a face's crop in source pixels below which it is too small to be enlarged to 512."""
 
-MAX_YAW = 50.0
-"""Degrees a face may be turned from the camera; beyond, a parser guesses where the far side lies."""
+MAX_YAW_DEG = 50.0
+"""Largest yaw of a face; beyond it, a parser guesses where the far side lies."""
 
-DOUBTFUL_YAW = 40.0
-"""Degrees from which a face is looked for again in its own crop: landmarks fitted to a profile may be a guess."""
+RECHECK_YAW_DEG = 40.0
+"""Yaw from which the face must also be found in its own crop: the mesh of a profile may be a guess."""
 
-MIN_VISIBLE = 0.35
-"""Share of the face oval that must look like skin, lips or eyes: less is a hidden face."""
+MIN_VISIBLE_SHARE = 0.35
+"""Smallest share of the face oval that the masks cover; with less, the face is hidden."""
 
 
 @dataclass
 class PreparedFace:
     """One face, ready for the model.
 
-    ``index`` among the picture's faces (0: the largest), ``source`` uint8 (512, 512, 3), ``source_png`` the same
-    encoded, ``content_hash`` of the source's pixels, ``regions`` its masks.
+    Attributes:
+        index: place among the picture's faces, 0 for the largest.
+        source: uint8 (512, 512, 3) RGB.
+        source_png: the source as the bytes of a PNG file.
+        content_hash: SHA-256 of the source's pixels.
+        regions: its region masks.
     """
 
     index: int
@@ -41,11 +45,19 @@ class PreparedFace:
     regions: RegionMasks
 
 
-def prepare(dataset: FaceDataset, path: str, parser: FaceParser, faces: str) -> list[PreparedFace | SourceError]:
-    """The faces of one picture that the policy ``faces`` (largest | all | reject) asks for, prepared or refused each.
+def prepare_faces(
+    dataset: PictureSource, path: str, parser: FaceParser, faces: str
+) -> list[PreparedFace | SourceError]:
+    """Prepare the faces of one picture; a face that cannot be used is returned as its SourceError.
+
+    Args:
+        dataset: where the picture is.
+        path: the picture, relative to the dataset's folder.
+        parser: finds and parses the faces.
+        faces: which of several faces: "largest", "all", or "reject" (the whole picture).
 
     Raises:
-        SourceError: the whole picture cannot be used, with the stage and the reason.
+        SourceError: the whole picture cannot be used.
     """
     try:
         image = dataset.load(path)
@@ -54,17 +66,17 @@ def prepare(dataset: FaceDataset, path: str, parser: FaceParser, faces: str) -> 
     except ImageError as error:
         raise SourceError("rejected", "decode", error.reason) from error
     if dataset.aligned:
-        image = _square(image)
-    found = parser.detect(image)
-    if not found:
+        image = _resize_middle_square(image)
+    detected = parser.detect(image)
+    if not detected:
         raise SourceError("rejected", "detect", "no face found")
-    if len(found) > 1 and faces == "reject":
-        raise SourceError("rejected", "detect", f"{len(found)} faces in the picture (faces=reject)")
-    chosen = found if faces == "all" else found[:1]
-    return [_prepare_or_refuse(image, parser, face, index, dataset.aligned) for index, face in enumerate(chosen)]
+    if len(detected) > 1 and faces == "reject":
+        raise SourceError("rejected", "detect", f"several faces: {len(detected)} in the picture, only one is allowed")
+    selected = detected if faces == "all" else detected[:1]
+    return [_prepare_or_reject(image, parser, face, index, dataset.aligned) for index, face in enumerate(selected)]
 
 
-def _prepare_or_refuse(
+def _prepare_or_reject(
     image: np.ndarray, parser: FaceParser, face: Face, index: int, aligned: bool
 ) -> PreparedFace | SourceError:
     try:
@@ -73,50 +85,60 @@ def _prepare_or_refuse(
         return error
 
 
-def _unfit(face: Face, image: np.ndarray) -> str:
-    """Why a face of a picture (H, W, 3) cannot be made up, being turned too far or cut off; empty where it can."""
-    if abs(face.yaw) > MAX_YAW:
-        return f"face turned away by more than {MAX_YAW:.0f} degrees"
-    height, width = image.shape[:2]
-    if ((face.key_points < 0) | (face.key_points > (width, height))).any():
-        return "face cut off: an eye, the nose or a corner of the mouth lies beyond the picture's edge"
-    return ""
-
-
-def _square(image: np.ndarray) -> np.ndarray:
-    """The middle square of a picture, resized to 512 x 512."""
-    height, width = image.shape[:2]
-    side = min(height, width)
-    if side < MIN_SIDE:
-        raise SourceError(
-            "rejected", "align", f"too small: {width}x{height} pixels, at least {MIN_SIDE} a side are needed"
-        )
-    top, left = (height - side) // 2, (width - side) // 2
-    return resize(image[top : top + side, left : left + side], (ALIGNED_SIZE, ALIGNED_SIZE))
-
-
 def _prepare_face(image: np.ndarray, parser: FaceParser, face: Face, index: int, aligned: bool) -> PreparedFace:
-    if reason := _unfit(face, image):
-        raise SourceError("rejected", "detect", reason)
+    _check_pose(face, image)
     if aligned:
         source = image
     else:
-        side = round(scale_of(face.alignment) * ALIGNED_SIZE)
-        if side < MIN_SIDE:
+        side = round(compute_scale(face.ffhq_matrix) * ALIGNED_SIZE)
+        if side < MIN_CROP_SIDE_PX:
             raise SourceError(
                 "rejected",
                 "align",
-                f"too small: the face's crop is {side} pixels a side, at least {MIN_SIDE} are needed",
+                f"too small: the face's crop is {side} pixels a side, at least {MIN_CROP_SIDE_PX} are needed",
             )
         source = face.crop(image)
-        if abs(face.yaw) > DOUBTFUL_YAW and not parser.detect(source):
-            raise SourceError("rejected", "detect", f"turned by {abs(face.yaw):.0f} degrees and no face in its crop")
-        face = face.in_crop
+        if abs(face.yaw) > RECHECK_YAW_DEG and not parser.detect(source):
+            raise SourceError(
+                "rejected",
+                "detect",
+                f"face turned away: by {abs(face.yaw):.0f} degrees, and no face is found in its crop",
+            )
+        face = face.to_crop()
     regions = parser.regions(source, face)
-    if regions.visible < MIN_VISIBLE:
+    if regions.visible_share < MIN_VISIBLE_SHARE:
         raise SourceError(
             "rejected",
             "parse",
-            f"face hidden: {regions.visible:.0%} of it in sight, at least {MIN_VISIBLE:.0%} is needed",
+            f"face hidden: {regions.visible_share:.0%} of it is visible, at least {MIN_VISIBLE_SHARE:.0%} is needed",
         )
-    return PreparedFace(index, source, encode_png(source), content_hash(source), regions)
+    return PreparedFace(index, source, encode_png(source), hash_image(source), regions)
+
+
+def _check_pose(face: Face, image: np.ndarray) -> None:
+    """Reject a face that is turned too far or cut off by the edge of its picture (H, W, 3)."""
+    if abs(face.yaw) > MAX_YAW_DEG:
+        raise SourceError(
+            "rejected",
+            "detect",
+            f"face turned away: by {abs(face.yaw):.0f} degrees, at most {MAX_YAW_DEG:.0f} are allowed",
+        )
+    height, width = image.shape[:2]
+    if ((face.key_points < 0) | (face.key_points > (width, height))).any():
+        raise SourceError(
+            "rejected",
+            "detect",
+            "face cut off: an eye, the nose or a corner of the mouth is outside the picture",
+        )
+
+
+def _resize_middle_square(image: np.ndarray) -> np.ndarray:
+    """Cut the middle square out of a picture and resize it to 512x512."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    if side < MIN_CROP_SIDE_PX:
+        raise SourceError(
+            "rejected", "align", f"too small: {width}x{height} pixels, at least {MIN_CROP_SIDE_PX} a side are needed"
+        )
+    top, left = (height - side) // 2, (width - side) // 2
+    return resize(image[top : top + side, left : left + side], (ALIGNED_SIZE, ALIGNED_SIZE))

@@ -1,4 +1,4 @@
-"""Soft, disjoint region masks of an aligned face: where makeup may go, and how much of it."""
+"""Region masks of an aligned face: where makeup may go, and how much of it."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -13,11 +13,11 @@ F = TypeVar("F", bound=Face)
 
 @dataclass
 class RegionMasks(Generic[F]):
-    """Where makeup may go on one face of an aligned picture.
+    """Soft masks of the regions of one face in an aligned picture.
 
     Attributes:
-        masks: (4, H, W) float32 in [0, 1], in the order of :data:`dda.regions.REGIONS`.
-        oval: (H, W) float32 in [0, 1], the inside of the face's outline, whatever may cover it.
+        masks: (4, H, W) float32 in [0, 1], in the order of :data:`dda.regions.REGIONS`; they sum to at most 1.
+        oval: (H, W) float32 in [0, 1], the inside of the face's outline, covered parts included.
         face: the face, in pixels of the picture.
     """
 
@@ -26,15 +26,15 @@ class RegionMasks(Generic[F]):
     face: F
 
     def __getitem__(self, region: str) -> np.ndarray:
-        """The mask (H, W) of one region."""
+        """Return the mask (H, W) of one region."""
         return self.masks[REGIONS.index(region)]
 
     @property
-    def visible(self) -> float:
-        """Share of the face oval that lies under some mask."""
-        return float(np.minimum(self.total, self.oval).sum() / max(self.oval.sum(), 1.0))
+    def total_mask(self) -> np.ndarray:
+        """Sum M of the masks, (H, W) in [0, 1]: where it is 0, a target's bytes equal its source's."""
+        return self.masks.sum(0)
 
     @property
-    def total(self) -> np.ndarray:
-        """M, the sum of the masks (H, W): outside of it a target's bytes are its source's."""
-        return self.masks.sum(0)
+    def visible_share(self) -> float:
+        """Share of the face oval that the masks cover, in [0, 1]; the rest is hidden."""
+        return float(np.minimum(self.total_mask, self.oval).sum() / max(self.oval.sum(), 1.0))

@@ -22,7 +22,7 @@ from dda.pairs.plan import PlannedPair
 from dda.pairs.writer import pair_name
 from dda.styles import Style
 from dda.system.stage_times import StageTimes
-from dda.system.thread_pool import map_ahead, thread_pool
+from dda.system.thread_pool import prefetch_results, thread_pool
 
 _LOG = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class PairGenerator:
         """Yield jobs and refusals in plan order, prepared ahead of the model."""
         groups = (list(group) for _, group in itertools.groupby(self.pairs, key=lambda pair: pair.path))
         window = self.workers + 2 * self.batch_size  # a batch is ready while the one before is painted
-        with closing(map_ahead(pool, lambda group: self.prepare(group[0].path), groups, window)) as prepared:
+        with closing(prefetch_results(pool, lambda group: self.prepare(group[0].path), groups, window)) as prepared:
             for group, future in prepared:
                 try:
                     faces = future.result()
@@ -244,7 +244,7 @@ def _refused_row(pair: PlannedPair, face: int, error: SourceError) -> PairRow:
 def _measure_change(face: PreparedFace, target: np.ndarray) -> dict[str, float]:
     """Measure what changed from source to target: pixels outside the masks, mean change, share of the masks."""
     change = np.maximum(target, face.source) - np.minimum(target, face.source)
-    total = face.regions.total
+    total = face.regions.total_mask
     red, green, blue = np.moveaxis(change, -1, 0)  # any() over the short last axis takes ten times as long
     is_changed_background = (total == 0) & ((red | green | blue) > 0)
     return {

@@ -1,1 +1,4 @@
-"""The machine a job runs on: its devices, memory, threads, clock and network."""
+"""The machine a job runs on: device, memory, threads, standard error, stage times and network.
+
+May import nothing else of the project.
+"""

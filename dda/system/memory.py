@@ -1,34 +1,34 @@
-"""Memory: how much a process takes, and how the allocator treats the large arrays that every batch makes and frees."""
+"""Memory of the process: its peak, and how the allocator treats the large arrays of every batch."""
 
 import ctypes
 import resource
 import sys
 
-GIB = 2**30
+BYTES_PER_GIB = 2**30
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt, from glibc's malloc.h
 
 
-def keep_freed_memory() -> None:
-    """Let the process keep what it frees, where the C library is glibc; elsewhere do nothing.
+def raise_malloc_thresholds() -> None:
+    """Make glibc's allocator keep freed memory for the next allocation; do nothing with another C library.
 
-    glibc hands every large block back to the system and asks for it again a moment later, and each time the system
-    clears its pages anew: a fifth of the time of a run on the CPU. The peak of memory stays the same.
+    By default glibc returns every large block to the system, which has to clear its pages again at the next allocation:
+    a fifth of the time of a run on the CPU. The peak of memory stays the same.
     """
     library = ctypes.CDLL(None)
     if not hasattr(library, "mallopt"):
         return
-    # Older ones take 32 MiB at most for the first; the second alone would have every array mapped anew.
+    # Old versions of glibc take at most 32 MiB. The trim threshold alone would leave large arrays mapped one by one.
     if library.mallopt(M_MMAP_THRESHOLD, 2**30) or library.mallopt(M_MMAP_THRESHOLD, 2**25):
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def peak_memory() -> dict[str, float]:
-    """The most memory that this process has held so far, in GiB: of the machine, and of each GPU that it uses."""
-    import torch  # takes seconds: who only freed memory need not wait for it
+def measure_peak_memory() -> dict[str, float]:
+    """Measure the peak memory of this process so far, in GiB: "process", and "gpu_0" ... of each GPU that it uses."""
+    import torch  # takes seconds, which a process that only calls raise_malloc_thresholds need not wait for
 
-    unit = 1 if sys.platform == "darwin" else 1024
-    peaks = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB}
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS and in KiB elsewhere
+    peaks = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / BYTES_PER_GIB}
     gpus = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
-    used = {f"gpu_{index}": torch.cuda.max_memory_reserved(index) / GIB for index in range(gpus)}
-    return peaks | {name: peak for name, peak in used.items() if peak}
+    gpu_peaks = {f"gpu_{index}": torch.cuda.max_memory_reserved(index) / BYTES_PER_GIB for index in range(gpus)}
+    return peaks | {name: peak for name, peak in gpu_peaks.items() if peak}

@@ -1,16 +1,16 @@
-"""Patience with the network: how long a download may stay silent."""
+"""Network timeouts."""
 
 import contextlib
 import socket
 from collections.abc import Iterator
 
-SECONDS = 10.0
-"""Without an answer for so long, a download is given up."""
+DEFAULT_TIMEOUT_S = 10.0
+"""Time without an answer after which a download is given up."""
 
 
 @contextlib.contextmanager
-def socket_timeout(seconds: float = SECONDS) -> Iterator[None]:
-    """Give up connections that stay silent for ``seconds``; those that set a limit of their own keep it."""
+def socket_timeout(seconds: float = DEFAULT_TIMEOUT_S) -> Iterator[None]:
+    """Set the default timeout of sockets for a ``with`` block; a library that sets its own timeout keeps it."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

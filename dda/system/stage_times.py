@@ -1,4 +1,4 @@
-"""Where the time of a job goes."""
+"""Time spent in the stages of a job."""
 
 import time
 from collections import Counter
@@ -8,13 +8,13 @@ from threading import Lock
 
 
 class StageTimes:
-    """Seconds spent in each stage of a job, those of all threads together; any thread may add to them.
+    """Seconds spent in each stage of a job, summed over all threads; any thread may add to them.
 
     ``measure`` is for a ``with`` block or, as a decorator, for each call of a function:
 
         >>> times = StageTimes()
         >>> double = times.measure("double")(lambda value: 2 * value)
-        >>> double(4), list(times.take())
+        >>> double(4), list(times.pop_seconds())
         (8, ['double'])
     """
 
@@ -24,20 +24,20 @@ class StageTimes:
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
-        """Add what the block takes to a stage, also where it ends with an exception."""
-        began = time.perf_counter()
+        """Add the duration of the block to a stage, also if it ends with an exception."""
+        start = time.perf_counter()
         try:
             yield
         finally:
-            self.add({stage: time.perf_counter() - began})
+            self.add_seconds({stage: time.perf_counter() - start})
 
-    def add(self, seconds: Mapping[str, float]) -> None:
-        """Add what was measured elsewhere."""
+    def add_seconds(self, seconds: Mapping[str, float]) -> None:
+        """Add seconds by stage that were measured elsewhere."""
         with self._lock:
             self._seconds.update(seconds)
 
-    def take(self) -> dict[str, float]:
-        """The seconds by stage since the last call."""
+    def pop_seconds(self) -> dict[str, float]:
+        """Return the seconds by stage, and start again from zero."""
         with self._lock:
             seconds, self._seconds = self._seconds, Counter()
         return dict(seconds)

@@ -1,4 +1,4 @@
-"""A pool of threads that work beside the model, and ahead of it."""
+"""Thread pools that work beside the model and ahead of it."""
 
 import itertools
 from collections import deque
@@ -15,30 +15,32 @@ R = TypeVar("R")
 
 @contextmanager
 def thread_pool(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """So many threads for a ``with`` block, in which BLAS starts none of its own.
+    """Open a pool of ``workers`` threads for a ``with`` block, in which BLAS starts no threads of its own.
 
-    Masks take many small matrix products. BLAS would split each between all cores, and its threads wait for the next
-    one in a loop, on cores that the model needs.
+    Masks take many small matrix products. BLAS would split each over all cores, and its threads spin while they wait
+    for the next one, on cores that the model needs.
     """
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers, thread_name_prefix=name) as pool:
         yield pool
 
 
-def map_ahead(
+def prefetch_results(
     pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], window: int
 ) -> Generator[tuple[T, Future[R]]]:
-    """Each item and its future, in order; at most ``window`` items are worked on or wait.
+    """Call ``function`` for each item in the pool; yield each item and its future, in order.
 
-    Closing the generator cancels what has not begun.
+    At most ``window`` items are submitted and not yet yielded. Closing the generator cancels the calls that have not
+    started.
     """
-    left = iter(items)
-    ahead: deque[tuple[T, Future[R]]] = deque()
+    remaining = iter(items)
+    submitted: deque[tuple[T, Future[R]]] = deque()
     try:
         while True:
-            ahead.extend((item, pool.submit(function, item)) for item in itertools.islice(left, window - len(ahead)))
-            if not ahead:
+            room = window - len(submitted)
+            submitted.extend((item, pool.submit(function, item)) for item in itertools.islice(remaining, room))
+            if not submitted:
                 return
-            yield ahead.popleft()
+            yield submitted.popleft()
     finally:
-        for _, future in ahead:
+        for _, future in submitted:
             future.cancel()

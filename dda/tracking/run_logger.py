@@ -12,7 +12,7 @@ from dda.images import read_image, resize
 from dda.pairs.journal import STATUSES, PairRow
 from dda.pairs.run_files import DATA_FOLDER, MANIFEST, Run
 from dda.report.samples import samples_from_records
-from dda.system.memory import peak_memory
+from dda.system.memory import measure_peak_memory
 from dda.system.stage_times import StageTimes
 from dda.tracking.artifacts import dataset_name
 from dda.tracking.tracker import Tracker
@@ -55,7 +55,7 @@ class RunLogger:
             counts: pairs by status, those of earlier processes too.
             pairs_per_second: of this process.
         """
-        seconds = self._times.take()
+        seconds = self._times.pop_seconds()
         self._seconds.update(seconds)
         new = [row for row in rows if row.status == "ok"]
         self._tracker.log(
@@ -84,7 +84,7 @@ class RunLogger:
             samples: the figure of the finished run, and with it the word that there is a manifest; else None.
         """
         done = [row for row in rows if row.status == "ok"]
-        self._seconds.update(self._times.take())
+        self._seconds.update(self._times.pop_seconds())
         self._tracker.summary(
             {
                 **_by_status(Counter(row.status for row in rows)),
@@ -152,4 +152,4 @@ def _by_style(rows: Sequence[PairRow]) -> dict[str, float]:
 
 
 def _memory() -> dict[str, float]:
-    return {f"memory/{name}_peak_gib": peak for name, peak in peak_memory().items()}
+    return {f"memory/{name}_peak_gib": peak for name, peak in measure_peak_memory().items()}

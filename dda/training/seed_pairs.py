@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from dda.errors import UserError
-from dda.faces.alignment import CANONICAL_POINTS, CROP_SIZE, invert, warp, warp_down
+from dda.faces.alignment import CANONICAL_POINTS, CROP_SIZE, invert_matrix, warp, warp_supersampled
 from dda.faces.dataset import SUFFIXES
 from dda.faces.face import Face
 from dda.faces.face_mesh import MeshFace
 from dda.faces.parsing.parser import FaceParser
 from dda.faces.region_masks import RegionMasks
-from dda.images import ImageError, content_hash, read_image, to_tensor
+from dda.images import ImageError, hash_image, read_image, to_tensor
 from dda.models.compact.pipeline import crop_matrix
 
 _LOG = logging.getLogger(__name__)
@@ -151,12 +151,12 @@ def load_pairs(root: Path, parser: FaceParser, key: str = "data.root") -> tuple[
         if source.shape != target.shape:
             sizes = [f"{picture.shape[1]}x{picture.shape[0]}" for picture in (target, source)]
             raise UserError(f"{target_file}: is {sizes[0]} pixels, its source {sizes[1]}; they must be equal")
-        key = content_hash(source)
+        key = hash_image(source)
         if key not in parsed:
             faces = parser.detect(source)
             if not faces:
                 raise UserError(f"{source_file}: no face found; a seed pair needs one visible face")
-            parsed[key] = faces[0], parser.regions(faces[0].crop(source), faces[0].in_crop)
+            parsed[key] = faces[0], parser.regions(faces[0].crop(source), faces[0].to_crop())
         face, regions = parsed[key]
         pair = AlignedPair(face.crop(source), face.crop(target), regions, style)
         if doubt := _doubt(pair):
@@ -174,9 +174,9 @@ def cut_pair(pair: AlignedPair) -> SeedPair:
     to_picture = torch.from_numpy(matrix)[None]
     pictures = torch.cat([to_tensor(pair.source), to_tensor(pair.target)])[None]
     masks = torch.from_numpy(pair.regions.masks)[None]  # soft, so they need no filter
-    cut = torch.cat([warp_down(pictures, to_picture, PADDED_SIZE), warp(masks, to_picture, PADDED_SIZE)], 1)[0]
+    cut = torch.cat([warp_supersampled(pictures, to_picture, PADDED_SIZE), warp(masks, to_picture, PADDED_SIZE)], 1)[0]
     levels = (cut * 255).round().to(torch.uint8)
-    to_crop = invert(matrix)
+    to_crop = invert_matrix(matrix)
     points = face.points @ to_crop[:, :2].T + to_crop[:, 2]
     return SeedPair(levels[:3], levels[3:6], levels[6:], points, pair.style)
 

@@ -24,7 +24,7 @@ from dda.authoring.recipes import (
 )
 from dda.errors import UserError
 from dda.faces.face_mesh import EYE_OUTLINES, FaceDetector
-from dda.faces.parsing.mesh_masks import mesh_regions
+from dda.faces.parsing.mesh_masks import draw_region_masks
 from dda.faces.region_masks import RegionMasks
 
 STYLES = ["Glamorous makeup", "Korean makeup", "Natural makeup", "Red lip makeup", "Smokey eyes"]
@@ -34,7 +34,7 @@ STYLES = ["Glamorous makeup", "Korean makeup", "Natural makeup", "Red lip makeup
 def portrait() -> tuple[np.ndarray, RegionMasks]:
     face = FaceDetector()(data.astronaut())[0]
     image = face.crop(data.astronaut())
-    return image, mesh_regions(image, face.in_crop)
+    return image, draw_region_masks(image, face.to_crop())
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_the_source_is_not_written_to(portrait):
 @pytest.mark.parametrize("style", STYLES)
 def test_nothing_changes_outside_the_masks(portrait, looks, style):
     image, regions = portrait
-    outside = regions.total == 0
+    outside = regions.total_mask == 0
     assert outside.any()
     assert np.array_equal(looks[style][outside], image[outside])
 

@@ -17,19 +17,20 @@ ROOT = CONF.parent
 # A job that writes down what it was given: the entry points without a model.
 ENTRY = f"""
 import json, sys
+from dataclasses import asdict
 import hydra
-from omegaconf import OmegaConf
 from dda.cli.entry_point import job, launch
 from dda.config.run_folder import resolve_run
+from dda.config.schema import AmplifyConfig
 
 @hydra.main(version_base="1.3", config_path={str(CONF)!r}, config_name="amplify")
 @job
-def main(cfg):
+def main(cfg: AmplifyConfig):
     if cfg.dry_run:
         return
     run = resolve_run(cfg, "amplify")
     journal = run.folder / f"journal-{{cfg.shard.index}}of{{cfg.shard.count}}.jsonl"
-    given = {{"run": run.name, "cfg": OmegaConf.to_container(cfg, resolve=True)}}
+    given = {{"run": run.name, "cfg": asdict(cfg)}}
     journal.write_text(json.dumps(given, ensure_ascii=False), encoding="utf-8")
 
 launch(main)

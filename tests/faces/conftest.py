@@ -1,7 +1,7 @@
-"""Weight files of the layout that facer loads, made so that a test knows what they find.
+"""Weight files for facer whose results are known: a detector of markers and a parser of colors.
 
-The detector finds a face wherever it meets a marker: a pixel of pure green (a face that fills an FFHQ crop
-of 512 pixels) or pure red (of 256) whose coordinates are multiples of 32. The parser tells classes apart by color.
+The detector finds a face at every marker: a pixel of pure green (a face that fills an FFHQ crop of 512 pixels) or pure
+red (of 256 pixels) whose coordinates are multiples of 32. The parser assigns classes by color.
 """
 
 import math
@@ -20,12 +20,12 @@ from dda.faces.preparation import PreparedFace
 if TYPE_CHECKING:
     from dda.faces.parsing.farl import FaRLParser
 
-CELL = 32
-SHARPNESS = 80
+MARKER_SPACING_PX = 32
+LIKENESS_SCALE = 80
 TEMPLATE = np.array([[192, 244], [320, 244], [252, 320], [190, 366], [322, 366]], float)
-"""Key points of a face in its FFHQ crop, as they are found for a green marker at (256, 256), cell center (272, 272)."""
+"""Key points in an FFHQ crop that a green marker at (256, 256) gives; its anchor is centered at (272, 272)."""
 
-SHADES = {  # the faces of portraits are mostly "face"; the others are colors that photos seldom have
+SHADES = {  # most pixels of portraits are near "face"; the other colors are rare in photos
     "background": (0.75, 0.75, 0.75), "face": (0.8, 0.6, 0.5), "rb": (0.0, 0.5, 0.0), "lb": (0.5, 0.5, 0.0),
     "re": (0.0, 0.0, 1.0), "le": (0.0, 1.0, 1.0), "nose": (1.0, 0.5, 0.0), "ulip": (1.0, 0.0, 0.5),
     "imouth": (1.0, 1.0, 1.0), "llip": (0.5, 0.0, 0.5), "hair": (0.4, 0.2, 0.0), "neck": (0.5, 1.0, 0.5),
@@ -40,23 +40,23 @@ CELEBM = [
 
 
 class Palette(nn.Module):
-    """As FaRL's scripted networks: pictures (N, 3, 448, 448) in [0, 1] to logits, and something else."""
+    """A network with the interface of FaRL's: pictures (N, 3, 448, 448) in [0, 1] to logits and a second output."""
 
     def __init__(self, classes: list[str]) -> None:
         super().__init__()
         shades = torch.tensor([SHADES[name] for name in classes])
-        self.likeness = nn.Conv2d(3, len(classes), 1)  # -|x - shade|^2, but for |x|^2, which is the same for all
-        self.likeness.weight.data = 2 * SHARPNESS * shades[..., None, None]
-        self.likeness.bias.data = -SHARPNESS * shades.square().sum(1)
+        self.likeness = nn.Conv2d(3, len(classes), 1)  # -|x - shade|^2 without |x|^2, which is the same for all classes
+        self.likeness.weight.data = 2 * LIKENESS_SCALE * shades[..., None, None]
+        self.likeness.bias.data = -LIKENESS_SCALE * shades.square().sum(1)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if float(images.max()) > 1:
-            raise ValueError("pictures must lie in [0, 1]")
+            raise ValueError("pictures must be in [0, 1]")
         return self.likeness(images), images
 
 
 def detector_state() -> dict[str, torch.Tensor]:
-    """A RetinaFace that carries two channels, "how red" and "how green", from each 32nd pixel to its coarsest heads."""
+    """Make a RetinaFace that passes two channels, redness and greenness, of every 32nd pixel to its coarsest heads."""
     with warnings.catch_warnings(action="ignore", category=FutureWarning):
         from facer.face_detection.retinaface import RetinaFace, cfg_mnet
     net = RetinaFace(cfg=cfg_mnet, phase="test")
@@ -73,12 +73,14 @@ def detector_state() -> dict[str, torch.Tensor]:
         nn.init.zeros_(head.conv1x1.weight)
         nn.init.zeros_(head.conv1x1.bias)
     for head in net.ClassHead:
-        head.conv1x1.bias.data[1::2] = -50.0  # "face" of either anchor
+        head.conv1x1.bias.data[1::2] = -50.0  # the class "face" of both anchors
     coarse = net.ClassHead[2].conv1x1
     coarse.weight.data[1, 0] = coarse.weight.data[3, 1] = 0.3
-    # The mean color that facer takes off leaves 391 of pure red and 365 of pure green.
+    # After facer subtracts the mean color, pure red is 391 and pure green is 365.
     coarse.bias.data[1], coarse.bias.data[3] = -0.3 * 370, -0.3 * 344
-    offsets = torch.from_numpy((TEMPLATE - 272) / (0.1 * 512)).float().flatten()  # in anchors, as RetinaFace counts
+    offsets = (
+        torch.from_numpy((TEMPLATE - 272) / (0.1 * 512)).float().flatten()
+    )  # in anchor sizes, RetinaFace's encoding
     net.LandmarkHead[2].conv1x1.bias.data = offsets.repeat(2)
     net.BboxHead[2].conv1x1.bias.data = torch.tensor([0, 0, math.log(0.62) / 0.2, math.log(0.62) / 0.2]).repeat(2)
     return {f"module.{name}": value for name, value in net.state_dict().items()}
@@ -98,7 +100,7 @@ def parser_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     files = {}
     for labels, classes in (("lapa", LAPA), ("celebm", CELEBM)):
         files[labels] = folder / f"{labels}.pt"
-        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # TorchScript is old; so is FaRL
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # TorchScript is deprecated
             torch.jit.save(torch.jit.script(Palette(classes)), str(files[labels]))
     return files
 
@@ -107,10 +109,10 @@ def parser_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def open_farl(parser_files: dict[str, Path], detector_file: Path) -> "Callable[[str], FaRLParser]":
     from dda.faces.parsing.farl import FaRLParser
 
-    def make(labels: str) -> FaRLParser:
+    def open_parser(labels: str) -> FaRLParser:
         return FaRLParser(labels, str(parser_files[labels]), str(detector_file), torch.device("cpu"))
 
-    return make
+    return open_parser
 
 
 @pytest.fixture(scope="session")
@@ -124,20 +126,20 @@ def celebm(open_farl: "Callable[[str], FaRLParser]") -> "FaRLParser":
 
 
 @pytest.fixture(scope="session")
-def marked() -> Callable[..., np.ndarray]:
-    """``marked(picture, row, column, small)``: the picture with a marker of a large or a small face in that cell."""
+def mark() -> Callable[..., np.ndarray]:
+    """``mark(picture, row, column, small)``: the picture with a marker of a large or a small face at a grid position."""
 
-    def mark(picture: np.ndarray, row: int = 8, column: int = 8, small: bool = False) -> np.ndarray:
+    def add_marker(picture: np.ndarray, row: int = 8, column: int = 8, small: bool = False) -> np.ndarray:
         picture = picture.copy()
-        picture[row * CELL, column * CELL] = (255, 0, 0) if small else (0, 255, 0)
+        picture[row * MARKER_SPACING_PX, column * MARKER_SPACING_PX] = (255, 0, 0) if small else (0, 255, 0)
         return picture
 
-    return mark
+    return add_marker
 
 
 @pytest.fixture(scope="session")
 def shades() -> dict[str, np.ndarray]:
-    """The color of each class as a parser of the tests knows it, uint8 (3,)."""
+    """Color of each class, uint8 (3,)."""
     return {name: np.round(np.array(shade) * 255).astype(np.uint8) for name, shade in SHADES.items()}
 
 
@@ -147,6 +149,6 @@ def template() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def marked_portraits(portraits: list[PreparedFace], marked: Callable[..., np.ndarray]) -> list[np.ndarray]:
+def marked_portraits(portraits: list[PreparedFace], mark: Callable[..., np.ndarray]) -> list[np.ndarray]:
     """The two demo faces in their FFHQ crops, each with a marker."""
-    return [marked(portrait.source) for portrait in portraits]
+    return [mark(portrait.source) for portrait in portraits]

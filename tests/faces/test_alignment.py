@@ -7,13 +7,13 @@ from scipy import ndimage
 from scipy.optimize import least_squares
 
 from dda.faces.alignment import (
-    ffhq_matrix,
+    compute_ffhq_matrix,
+    compute_scale,
     fit_similarity,
-    invert,
+    invert_matrix,
     resample,
-    scale_of,
     warp,
-    warp_down,
+    warp_supersampled,
 )
 
 EYE_0, EYE_1, MOUTH_0, MOUTH_1 = np.array([[203.0, 102.0], [247.0, 110.0], [199.0, 139.0], [243.0, 150.0]])
@@ -39,25 +39,25 @@ def smooth_picture(height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.7, -3.0])
-def test_a_similarity_is_found_again(angle: float) -> None:
+def test_a_similarity_is_recovered_exactly(angle: float) -> None:
     points = np.random.default_rng(0).uniform(0, 100, (5, 2))
     matrix = similarity(angle, 1.7, -20, 33)
     assert np.allclose(fit_similarity(points, apply(matrix, points)), matrix)
 
 
-def test_points_that_do_not_fit_are_met_in_the_least_squares_sense() -> None:
+def test_the_fit_minimizes_the_squared_error() -> None:
     random = np.random.default_rng(1)
-    points, onto = random.uniform(0, 100, (2, 6, 2))
+    points, targets = random.uniform(0, 100, (2, 6, 2))
 
     def error(p: np.ndarray) -> np.ndarray:
-        return (apply(np.array([[p[0], -p[1], p[2]], [p[1], p[0], p[3]]]), points) - onto).ravel()
+        return (apply(np.array([[p[0], -p[1], p[2]], [p[1], p[0], p[3]]]), points) - targets).ravel()
 
     a, b, x, y = least_squares(error, [1, 0, 0, 0]).x
-    assert np.allclose(fit_similarity(points, onto), [[a, -b, x], [b, a, y]], atol=1e-4)
+    assert np.allclose(fit_similarity(points, targets), [[a, -b, x], [b, a, y]], atol=1e-4)
 
 
-def test_the_ffhq_crop_has_the_corners_of_the_published_program() -> None:
-    """`quad` as in NVlabs/ffhq-dataset, download_ffhq.py: upper left, lower left, lower right, upper right."""
+def test_the_ffhq_crop_has_the_corners_of_the_published_script() -> None:
+    """`quad` of download_ffhq.py in NVlabs/ffhq-dataset: upper left, lower left, lower right, upper right."""
     eye_avg, eye_to_eye = (EYE_0 + EYE_1) * 0.5, EYE_1 - EYE_0
     eye_to_mouth = (MOUTH_0 + MOUTH_1) * 0.5 - eye_avg
     x = eye_to_eye - np.flipud(eye_to_mouth) * [-1, 1]
@@ -66,38 +66,38 @@ def test_the_ffhq_crop_has_the_corners_of_the_published_program() -> None:
     y = np.flipud(x) * [-1, 1]
     c = eye_avg + eye_to_mouth * 0.1
     quad = np.stack([c - x - y, c - x + y, c + x + y, c + x - y])
-    matrix = ffhq_matrix(EYE_0, EYE_1, MOUTH_0, MOUTH_1)
+    matrix = compute_ffhq_matrix(EYE_0, EYE_1, MOUTH_0, MOUTH_1)
     assert np.allclose(apply(matrix, np.array([[0, 0], [0, 512], [512, 512], [512, 0]])), quad)
 
 
-def test_invert_is_the_way_back() -> None:
+def test_the_inverse_matrix_maps_points_back() -> None:
     matrix = similarity(0.3, 2.5, 7, -4)
     points = np.random.default_rng(2).uniform(0, 100, (4, 2))
-    assert np.allclose(apply(invert(matrix), apply(matrix, points)), points)
-    assert scale_of(matrix) == pytest.approx(2.5) and scale_of(invert(matrix)) == pytest.approx(0.4)
+    assert np.allclose(apply(invert_matrix(matrix), apply(matrix, points)), points)
+    assert compute_scale(matrix) == pytest.approx(2.5) and compute_scale(invert_matrix(matrix)) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.6, 3.0, 5.0])
-def test_resampling_meets_the_picture_at_the_right_place(scale: float) -> None:
+def test_resampling_agrees_with_scipy(scale: float) -> None:
     picture = smooth_picture(600, 700)
     matrix = similarity(0.35, scale, 180, 60)
-    cut = resample(picture, matrix, 64)
+    crop = resample(picture, matrix, 64)
     y, x = np.mgrid[:64, :64] + 0.5
     at = apply(matrix, np.stack([x.ravel(), y.ravel()], 1)) - 0.5
     expected = [ndimage.map_coordinates(picture[..., c].astype(float), at[:, ::-1].T, order=1) for c in range(3)]
-    assert np.abs(cut.reshape(-1, 3) - np.stack(expected, 1)).mean() < 0.6 + 0.15 * scale
+    assert np.abs(crop.reshape(-1, 3) - np.stack(expected, 1)).mean() < 0.6 + 0.15 * scale
 
 
 @pytest.mark.parametrize("scale", [2.0, 4.0, 7.0])
-def test_shrinking_averages(scale: float) -> None:
-    """A board of black and white pixels is gray from afar: a resampler that picks pixels shows a pattern."""
+def test_shrinking_is_antialiased(scale: float) -> None:
+    """A checkerboard of single pixels becomes gray; without antialiasing it becomes a pattern."""
     board = np.repeat((np.indices((512, 512)).sum(0) % 2 * 255).astype(np.uint8)[..., None], 3, 2)
-    cut = resample(board, similarity(0, scale, 20.3, 17.7), 48)
-    assert abs(float(cut.mean()) - 127.5) < 2 and float(cut.std()) < 16
+    crop = resample(board, similarity(0, scale, 20.3, 17.7), 48)
+    assert abs(float(crop.mean()) - 127.5) < 2 and float(crop.std()) < 16
 
 
-def test_outside_the_picture_is_black_or_its_mirror_image() -> None:
-    """The mirror image is there near the edge and fades to the median color; the picture itself stays sharp."""
+def test_the_outside_is_black_or_the_mirror_image() -> None:
+    """The mirror image is exact near the edge and fades to the median color; the picture itself stays sharp."""
     picture = smooth_picture(300, 300)
     matrix = similarity(0, 1.0, -100, -70)
     black, mirrored = resample(picture, matrix, 200), resample(picture, matrix, 200, reflect=True).astype(int)
@@ -108,14 +108,14 @@ def test_outside_the_picture_is_black_or_its_mirror_image() -> None:
     assert np.array_equal(black[72:, 102:], mirrored[72:, 102:])
 
 
-def test_no_second_face_is_seen_outside() -> None:
-    """A hard pattern that ends at the picture's edge does not go on sharply beyond it."""
+def test_the_mirror_image_is_blurred() -> None:
+    """A sharp pattern does not continue sharply beyond the picture's edge, so a face is not seen twice."""
     stripes = np.repeat((np.arange(300) // 4 % 2 * 255).astype(np.uint8)[None, :, None], 300, 0).repeat(3, 2)
-    cut = resample(stripes, similarity(0, 1.0, 20, -80), 200, reflect=True).astype(float)
-    assert cut[84:, :, 0].std(1).min() > 100 > 20 > cut[:74, :, 0].std(1).max()
+    crop = resample(stripes, similarity(0, 1.0, 20, -80), 200, reflect=True).astype(float)
+    assert crop[84:, :, 0].std(1).min() > 100 > 20 > crop[:74, :, 0].std(1).max()
 
 
-def test_far_outside_there_is_nothing_or_the_median_color() -> None:
+def test_far_outside_is_black_or_the_median_color() -> None:
     picture = smooth_picture(40, 50)
     matrix = similarity(0, 1.0, 1000, -1000)
     assert not resample(picture, matrix, 16).any()
@@ -143,18 +143,18 @@ def test_warp_is_zero_outside() -> None:
     assert not warped[:19].any() and bool((warped[21:, 21:] == 1).all())
 
 
-def test_there_and_back_again() -> None:
+def test_warping_there_and_back_restores_the_picture() -> None:
     picture = torch.from_numpy(smooth_picture(128, 128)).permute(2, 0, 1)[None].float() / 255
     matrix = similarity(0.3, 0.5, 40, 30)
     there = warp(picture, torch.from_numpy(matrix)[None], 256)
-    back = warp(there, torch.from_numpy(invert(matrix))[None], 128)
+    back = warp(there, torch.from_numpy(invert_matrix(matrix))[None], 128)
     seen = warp(torch.ones_like(picture), torch.from_numpy(matrix)[None], 256)
-    covered = warp(seen, torch.from_numpy(invert(matrix))[None], 128) > 0.999
+    covered = warp(seen, torch.from_numpy(invert_matrix(matrix))[None], 128) > 0.999
     assert covered.float().mean() > 0.3
     assert float(((back - picture).abs() * covered).max()) < 0.02
 
 
-def test_warp_down_averages_a_picture_twice_as_fine() -> None:
+def test_warp_down_is_antialiased() -> None:
     board = torch.from_numpy((np.indices((64, 64)).sum(0) % 2).astype(np.float32))[None, None]
-    halved = warp_down(board, torch.from_numpy(similarity(0, 2.0, 0, 0))[None], 32)
+    halved = warp_supersampled(board, torch.from_numpy(similarity(0, 2.0, 0, 0))[None], 32)
     assert torch.allclose(halved, torch.full_like(halved, 0.5), atol=1e-5)

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from PIL import Image
 
 from dda.errors import UserError
-from dda.faces.dataset import FaceDataset, open_dataset
+from dda.faces.dataset import DemoOptions, FaceDataset, FFHQOptions, FolderOptions
 from dda.images import ImageError, ImageReadError
 
 
 def _open(name: str, root: Path | str | None = None, align: str = "ffhq") -> FaceDataset:
-    return open_dataset(OmegaConf.create({"name": name, "root": root and str(root), "align": align}))
+    options = {"demo": DemoOptions, "folder": FolderOptions, "ffhq": FFHQOptions}[name]
+    return options(root=None if root is None else str(root), align=align).open()
 
 
 def _picture(path: Path, color: str = "red") -> None:

@@ -11,8 +11,8 @@ from dda.errors import SourceError
 from dda.faces.alignment import ALIGNED_SIZE
 from dda.faces.dataset import FaceDataset
 from dda.faces.parsing.mesh import MeshParser
-from dda.faces.preparation import PreparedFace, prepare
-from dda.images import content_hash, read_image
+from dda.faces.preparation import PreparedFace, prepare_faces
+from dda.images import hash_image, read_image
 
 PORTRAITS = Path(__file__).parents[3] / "shared" / "data" / "portraits"
 
@@ -31,7 +31,7 @@ def look(tmp_path: Path, parser: MeshParser) -> Prepare:
             file.write_bytes(picture)
         elif picture is not None:
             Image.fromarray(picture).save(file)
-        return prepare(FaceDataset("folder", tmp_path, aligned), file.name, parser, faces)
+        return prepare_faces(FaceDataset("folder", tmp_path, aligned), file.name, parser, faces)
 
     return prepare_picture
 
@@ -50,7 +50,7 @@ def test_a_photo_becomes_an_aligned_face(look: Prepare, astronaut: np.ndarray) -
     face = only(look(astronaut))
     assert face.index == 0
     assert face.source.shape == (ALIGNED_SIZE, ALIGNED_SIZE, 3) and face.source.dtype == np.uint8
-    left, right = face.regions.face.eyes
+    left, right = face.regions.face.eye_centers
     assert abs(left[1] - right[1]) < 12 and abs((left[0] + right[0]) / 2 - 256) < 20  # upright, in the middle
     assert 100 < right[0] - left[0] < 180
     assert face.regions.masks.shape == (4, ALIGNED_SIZE, ALIGNED_SIZE)
@@ -59,7 +59,7 @@ def test_a_photo_becomes_an_aligned_face(look: Prepare, astronaut: np.ndarray) -
 def test_its_file_and_hash_are_those_of_its_pixels(look: Prepare, astronaut: np.ndarray) -> None:
     face = only(look(astronaut))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(face.source_png))), face.source)
-    assert face.content_hash == content_hash(face.source)
+    assert face.content_hash == hash_image(face.source)
     assert len(face.content_hash) == hashlib.sha256().digest_size * 2
     assert only(look(astronaut)).content_hash == face.content_hash
     assert only(look(astronaut[:, ::-1].copy())).content_hash != face.content_hash
@@ -138,7 +138,7 @@ def test_of_several_faces_the_policy_chooses(look: Prepare, couple: np.ndarray, 
     faces = look(couple, faces="all")
     assert [face.index for face in faces if isinstance(face, PreparedFace)] == [0, 1]
     assert apart(faces[1], astronaut) < apart(faces[1], hopper) / 4
-    with pytest.raises(SourceError, match="2 faces"):
+    with pytest.raises(SourceError, match="several faces: 2 in the picture"):
         look(couple, faces="reject")
 
 
@@ -159,7 +159,10 @@ def test_a_refused_face_does_not_take_the_others_along(look: Prepare, astronaut:
 def test_a_profile_is_looked_for_again_in_its_crop(look: Prepare) -> None:
     (guessed,) = look((PORTRAITS / "012.jpg").read_bytes())
     assert isinstance(guessed, SourceError)
-    assert (guessed.status, guessed.stage) == ("rejected", "detect") and "no face in its crop" in guessed.reason
+    assert (guessed.status, guessed.stage) == (
+        "rejected",
+        "detect",
+    ) and "no face is found in its crop" in guessed.reason
     only(look((PORTRAITS / "064.jpg").read_bytes()))  # turned nearly as far
 
 
@@ -176,7 +179,7 @@ def test_a_face_that_the_picture_cuts_off_is_rejected(
 
 @pytest.mark.parametrize(
     ("limit", "value", "stage", "reason"),
-    [("MAX_YAW", 0.1, "detect", "turned away"), ("MIN_VISIBLE", 0.99, "parse", "face hidden: 8")],
+    [("MAX_YAW_DEG", 0.1, "detect", "turned away"), ("MIN_VISIBLE_SHARE", 0.99, "parse", "face hidden: 8")],
 )
 def test_a_face_turned_away_or_hidden_is_rejected(
     limit: str, value: float, stage: str, reason: str,

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from omegaconf import DictConfig
 from safetensors.torch import save_file
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -16,30 +15,28 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from dda.errors import UserError
 from dda.faces.preparation import PreparedFace
 from dda.images import to_tensor
-from dda.models.residual_pipeline import _open_conditions, known_styles, open_pipeline, pixel_settings
+from dda.models.compact.options import CompactOptions
 from dda.models.residuals import Residuals
 from dda.models.stable_diffusion.checkpoints import apply_checkpoint
+from dda.models.stable_diffusion.loader import load_conditions
+from dda.models.stable_diffusion.options import StableDiffusionOptions
 from dda.models.stable_diffusion.pretrained import load_stable_diffusion
 from dda.png import encode_png
 from dda.regions import REGIONS
 from dda.styles import Style
-from tests.config.test_conf import load
 from tests.models.stable_diffusion.checkpoints.tiny import legacy_lora
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 RED = Style("Red lips", dict.fromkeys(REGIONS, "Red lips"), dict.fromkeys(REGIONS, 1.0))
 
 
-def config(tiny_sd: Path, **changed: Any) -> DictConfig:
-    """`cfg.model` of model=sd15 with the tiny base and two steps."""
-    model = load("amplify", "model=sd15").model
-    for key, value in {"pretrained": str(tiny_sd), "steps": 2, "strength": 0.5, **changed}.items():
-        model[key] = value
-    return model
+def config(tiny_sd: Path, **changed: Any) -> StableDiffusionOptions:
+    """Options with the tiny base and two steps."""
+    return StableDiffusionOptions(**{"pretrained": str(tiny_sd), "steps": 2, "strength": 0.5, **changed})
 
 
-def paint(model: DictConfig, face: PreparedFace, device: torch.device = CPU) -> Residuals:
-    amplifier = open_pipeline(model, device)
+def paint(model: StableDiffusionOptions, face: PreparedFace, device: torch.device = CPU) -> Residuals:
+    amplifier = model.open(device)
     source, masks = to_tensor(face.source)[None].to(device), torch.from_numpy(face.regions.masks)[None].to(device)
     noise = torch.randn(1, *amplifier.noise_shape, generator=torch.Generator().manual_seed(0)).to(device)
     return amplifier.residuals(amplifier.encode_faces(source, masks, [face.regions.face], noise), [0], [RED])
@@ -87,10 +84,10 @@ def image_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def misfits(model: DictConfig, caplog: pytest.LogCaptureFixture) -> list[str]:
+def misfits(model: StableDiffusionOptions, caplog: pytest.LogCaptureFixture) -> list[str]:
     """What an opened amplifier warns of its checkpoint."""
     caplog.clear()
-    open_pipeline(model, CPU)
+    model.open(CPU)
     return [record.message for record in caplog.records if record.message.startswith("model.checkpoint=")]
 
 
@@ -133,7 +130,7 @@ def test_a_checkpoint_changes_what_is_painted_and_is_reported_in_one_line(
 
 
 def test_a_base_of_random_weights_is_warned_of(tiny_sd: Path, caplog: pytest.LogCaptureFixture) -> None:
-    open_pipeline(config(tiny_sd), CPU)
+    config(tiny_sd).open(CPU)
     assert "no diffusion model" in caplog.text
 
 
@@ -150,7 +147,7 @@ def test_the_official_release_is_conditioned_on_pictures(
     model = config(
         tiny_sd, checkpoint=str(official), style_images={"Red lips": str(red_picture)}, image_encoder=str(image_encoder)
     )
-    assert known_styles(model) == ["Red lips"]
+    assert model.styles() == ["Red lips"]
     painted = paint(model, portraits[0]).makeup
     red_picture.write_bytes(encode_png(portraits[1].source))
     assert float((paint(model, portraits[0]).makeup - painted).abs().max()) > 1e-3
@@ -166,7 +163,7 @@ def test_the_official_release_is_conditioned_where_it_runs(
     base = load_stable_diffusion(model.pretrained)
     applied = apply_checkpoint(model.checkpoint, base.unet)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        conditions = _open_conditions(model, base, applied, GPU)
+        conditions = load_conditions(model, base, applied, GPU)
         faces = conditions.face_tokens(torch.rand(2, 3, 512, 512, device=GPU))
         found = [faces, conditions.bare(), conditions.tokens("Red lips")]
     assert [tuple(tokens.shape) for tokens in found] == [(2, 3, 32), (1, 3, 32), (1, 3, 32)]
@@ -186,44 +183,44 @@ def test_the_official_release_paints_on_a_gpu_what_it_paints_without(
 
 def test_the_official_release_needs_its_pictures(tiny_sd: Path, official: Path, image_encoder: Path) -> None:
     with pytest.raises(UserError, match=r"model\.style_images: must be given"):
-        known_styles(config(tiny_sd, checkpoint=str(official)))
+        config(tiny_sd, checkpoint=str(official)).styles()
     model = config(
         tiny_sd, checkpoint=str(official), style_images={"Red lips": "/none.png"}, image_encoder=str(image_encoder)
     )
     with pytest.raises(UserError, match=r"model\.style_images: the picture of Red lips, /none\.png: "):
-        open_pipeline(model, CPU)
+        model.open(CPU)
 
 
 def test_the_scheduler_is_checked_before_anything_loads(tiny_sd: Path) -> None:
     with pytest.raises(UserError, match=r"model\.scheduler=PNDMScheduler: "):
-        open_pipeline(config(Path("/no/such/base"), scheduler="PNDMScheduler"), CPU)
+        config(Path("/no/such/base"), scheduler="PNDMScheduler").open(CPU)
 
 
 def test_the_compact_model_names_its_styles_and_a_text_model_takes_any(tiny_checkpoint: Path, lora: Path) -> None:
-    compact = load("amplify", f"model.checkpoint={tiny_checkpoint}").model
-    assert "Smokey eyes" in (known_styles(compact) or [])
-    assert known_styles(config(Path("anywhere"))) is None
-    assert known_styles(config(Path("anywhere"), checkpoint=str(lora))) is None
+    compact = CompactOptions(checkpoint=str(tiny_checkpoint))
+    assert "Smokey eyes" in (compact.styles() or [])
+    assert config(Path("anywhere")).styles() is None
+    assert config(Path("anywhere"), checkpoint=str(lora)).styles() is None
 
 
 def test_pixels_depend_on_the_settings_and_on_what_the_checkpoint_holds(tiny_sd: Path, lora: Path) -> None:
-    plain, more = pixel_settings(config(tiny_sd), CPU), pixel_settings(config(tiny_sd, steps=3), CPU)
-    adapted = pixel_settings(config(tiny_sd, checkpoint=str(lora)), CPU)
-    assert len(plain["model"]["pretrained"]) == 64  # what the folder holds, wherever it lies
-    assert plain["model"]["precision"] == "float32"  # what auto means here
+    plain, more = config(tiny_sd).fingerprint(CPU), config(tiny_sd, steps=3).fingerprint(CPU)
+    adapted = config(tiny_sd, checkpoint=str(lora)).fingerprint(CPU)
+    assert len(plain["pretrained"]) == 64  # what the folder holds, wherever it lies
+    assert plain["precision"] == "float32"  # what auto means here
     assert plain["model.checkpoint"] is None and len(adapted["model.checkpoint"]) == 64
     assert plain["model"] != more["model"] and plain["model"] == adapted["model"]
 
 
 def test_a_base_model_is_known_by_what_its_folder_holds(tiny_sd: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(tiny_sd, tmp_path / "moved")
-    before = pixel_settings(config(tiny_sd), CPU)
-    assert pixel_settings(config(moved), CPU) == before
+    before = config(tiny_sd).fingerprint(CPU)
+    assert config(moved).fingerprint(CPU) == before
     weights = moved / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
-    assert pixel_settings(config(moved), CPU) != before
-    hub = pixel_settings(config(Path("somebody/base")), CPU)
-    assert hub["model"]["pretrained"] == "somebody/base"
+    assert config(moved).fingerprint(CPU) != before
+    hub = config(Path("somebody/base")).fingerprint(CPU)
+    assert hub["pretrained"] == "somebody/base"
 
 
 def test_an_image_encoder_is_known_by_what_its_folder_holds_where_it_is_used(
@@ -233,7 +230,7 @@ def test_an_image_encoder_is_known_by_what_its_folder_holds_where_it_is_used(
 
     def recorded(checkpoint: Path, encoder: Path | str) -> str:
         model = config(tiny_sd, checkpoint=str(checkpoint), image_encoder=str(encoder))
-        return pixel_settings(model, CPU)["model"]["image_encoder"]
+        return model.fingerprint(CPU)["image_encoder"]
 
     before = recorded(official, image_encoder)
     assert len(before) == 64 and recorded(official, moved) == before
@@ -248,4 +245,4 @@ def test_an_image_encoder_is_known_by_what_its_folder_holds_where_it_is_used(
 def test_a_machine_without_a_gpu_can_say_what_a_run_on_gpus_depends_on(tiny_sd: Path) -> None:
     """As the head of a Ray cluster, which cannot tell what auto means on the machines that work."""
     for asked, recorded in (("auto", "auto"), ("fp32", "float32"), ("bf16", "bfloat16")):
-        assert pixel_settings(config(tiny_sd, precision=asked), GPU)["model"]["precision"] == recorded
+        assert config(tiny_sd, precision=asked).fingerprint(GPU)["precision"] == recorded

@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from dda.errors import SourceError, UserError
-from dda.faces.dataset import FaceDataset, open_dataset
+from dda.faces.dataset import FaceDataset, FolderOptions
 from dda.faces.parsing.mesh import MeshParser
-from dda.faces.preparation import PreparedFace, prepare
+from dda.faces.preparation import PreparedFace, prepare_faces
 from dda.models.compact.pipeline import CanonicalFaces, CompactPipeline
+from dda.models.painting import Strength, raw_leakage
 from dda.models.residuals import Residuals
-from dda.pairs.generator import Outcome, PairGenerator, Strength, raw_leakage
+from dda.pairs.generator import PairGenerator, PairOutcome
 from dda.pairs.plan import PlannedPair
 from dda.regions import REGIONS
 from dda.seeds import pair_noise
 from dda.styles import Style
 
-Amplify = Callable[..., list[Outcome]]
+Amplify = Callable[..., list[PairOutcome]]
 NO_FACE = "bad/coffee.png"
 
 
@@ -42,13 +42,13 @@ def plan(*pairs: tuple[str, str]) -> list[PlannedPair]:
 
 @pytest.fixture(scope="module")
 def dataset(photos: Path) -> FaceDataset:
-    return open_dataset(OmegaConf.create({"name": "folder", "root": str(photos), "align": "ffhq"}))
+    return FolderOptions(root=str(photos)).open()
 
 
 @pytest.fixture(scope="module")
 def prepared(dataset: FaceDataset, parser: MeshParser) -> Callable[[str], list[PreparedFace | SourceError]]:
     """`prepare`, which need not do the same picture again for every test."""
-    return functools.cache(functools.partial(prepare, dataset, parser=parser, faces="largest"))
+    return functools.cache(functools.partial(prepare_faces, dataset, parser=parser, faces="largest"))
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def amplification(
 ) -> Callable[..., PairGenerator]:
     def make(pairs: Sequence[PlannedPair], **changed: Any) -> PairGenerator:
         settings = {
-            "wanted": None,
+            "num_pairs": None,
             "prepare": prepared,
-            "amplifier": tiny,
+            "pipeline": tiny,
             "styles": {one.name: one for one in STYLES},
             "strength": strengths(),
             "batch_size": 4,
@@ -76,7 +76,7 @@ def amplify(amplification: Callable[..., PairGenerator]) -> Amplify:
     return lambda pairs, **changed: list(amplification(pairs, **changed))
 
 
-def targets(outcomes: list[Outcome]) -> np.ndarray:
+def targets(outcomes: list[PairOutcome]) -> np.ndarray:
     """The targets of outcomes that are all ok, as signed numbers."""
     return np.stack([outcome.target for outcome in outcomes]).astype(int)  # type: ignore[arg-type]
 
@@ -107,7 +107,7 @@ def test_an_outcome_holds_the_pair_and_its_row(amplify: Amplify, portraits: list
     assert outcome.source is not None and np.array_equal(outcome.source, face.source)
     change = np.abs(targets([outcome])[0] - face.source)
     assert row.measures["makeup_change"] == pytest.approx(change.mean() / 255) and change.max() > 20
-    assert row.measures["mask_share"] == pytest.approx(face.regions.total.mean())
+    assert row.measures["mask_share"] == pytest.approx(face.regions.total_mask.mean())
     assert row.measures["background_pixels"] == 0
 
 
@@ -121,13 +121,13 @@ def test_a_refused_source_says_why_and_has_no_pictures(amplify: Amplify) -> None
 def test_it_stops_after_the_place_that_brings_the_pairs_wanted(
     amplify: Amplify, amplification: Callable[..., PairGenerator]
 ) -> None:
-    outcomes = amplify(PAIRS, wanted=3)
+    outcomes = amplify(PAIRS, num_pairs=3)
     assert [outcome.row.place for outcome in outcomes] == [0, 1, 2, 3]
-    assert len(amplification(PAIRS, wanted=3)) == 3 and len(amplification(PAIRS)) == len(PAIRS)
+    assert len(amplification(PAIRS, num_pairs=3)) == 3 and len(amplification(PAIRS)) == len(PAIRS)
 
 
 def test_more_pairs_than_there_are_is_all_of_them(amplify: Amplify) -> None:
-    assert len(amplify(PAIRS[:4], wanted=100)) == 4
+    assert len(amplify(PAIRS[:4], num_pairs=100)) == 4
     assert amplify([]) == []
 
 
@@ -135,7 +135,7 @@ def test_several_faces_of_a_picture_have_names_of_their_own(
     amplify: Amplify, dataset: FaceDataset, parser: MeshParser
 ) -> None:
     def both(path: str) -> list[PreparedFace | SourceError]:
-        (first,), (second,) = (prepare(dataset, name, parser, "largest") for name in (path, "hopper.jpg"))
+        (first,), (second,) = (prepare_faces(dataset, name, parser, "largest") for name in (path, "hopper.jpg"))
         assert isinstance(second, PreparedFace)
         second.index = 1
         return [first, second, SourceError("rejected", "align", "too small")]
@@ -144,7 +144,7 @@ def test_several_faces_of_a_picture_have_names_of_their_own(
     assert [(o.row.face, o.row.status, o.row.name) for o in outcomes] == [
         (0, "ok", "image_0000.png"), (1, "ok", "image_0000_1.png"), (2, "rejected", ""),
     ]  # fmt: skip
-    assert [o.row.face for o in amplify(ONE, prepare=both, wanted=1)] == [0, 1, 2]  # a place is never torn
+    assert [o.row.face for o in amplify(ONE, prepare=both, num_pairs=1)] == [0, 1, 2]  # a place is never torn
 
 
 def test_the_styles_of_a_face_share_its_preparation(amplify: Amplify, dataset: FaceDataset, parser: MeshParser) -> None:
@@ -152,7 +152,7 @@ def test_the_styles_of_a_face_share_its_preparation(amplify: Amplify, dataset: F
 
     def counted(path: str) -> list[PreparedFace | SourceError]:
         paths.append(path)
-        return prepare(dataset, path, parser, "largest")
+        return prepare_faces(dataset, path, parser, "largest")
 
     outcomes = amplify(plan(*(("astronaut.png", one.name) for one in STYLES)), prepare=counted)
     assert paths == ["astronaut.png"]
@@ -233,7 +233,7 @@ class _Watched:
 
 def test_noise_is_that_of_seed_and_content(amplify: Amplify, tiny: CompactPipeline) -> None:
     watched = _Watched(tiny)
-    outcomes = amplify([PAIRS[0], PAIRS[3]], amplifier=watched, seed=3)
+    outcomes = amplify([PAIRS[0], PAIRS[3]], pipeline=watched, seed=3)
     assert len(watched.noise) == 4  # padded to the batch size
     for outcome, noise in zip(outcomes, watched.noise, strict=False):
         assert torch.equal(noise, pair_noise(tiny.noise_shape, 3, outcome.row.content_hash, 0))
@@ -262,7 +262,7 @@ def test_a_residual_that_is_not_finite_fails_its_pair_and_not_its_neighbors(
             makeup[0, 0, 200, 300] = float("inf")
             return Residuals(makeup)
 
-    outcomes = amplify(PAIRS, amplifier=Overflowing(tiny), batch_size=8)
+    outcomes = amplify(PAIRS, pipeline=Overflowing(tiny), batch_size=8)
     whole = amplify(PAIRS, batch_size=8)
     assert [outcome.row.status for outcome in outcomes][:2] == ["failed", "ok"]
     assert outcomes[0].row.stage == "model" and "not finite" in outcomes[0].row.reason
@@ -273,7 +273,7 @@ def test_the_styles_of_a_face_share_its_noise_and_its_preparation(amplify: Ampli
     watched = _Watched(tiny)
     names = [one.name for one in STYLES]
     pairs = plan(*((path, name) for path in ("astronaut.png", NO_FACE, "hopper.jpg") for name in names))
-    outcomes = amplify(pairs, amplifier=watched, batch_size=2)
+    outcomes = amplify(pairs, pipeline=watched, batch_size=2)
     assert [outcome.place for outcome in outcomes] == list(range(len(pairs)))
     assert watched.shared == [2] and watched.painted == [2] * len(names)  # 2 faces, each in every style
     alone = amplify(pairs[:1], batch_size=2)
@@ -283,7 +283,7 @@ def test_the_styles_of_a_face_share_its_noise_and_its_preparation(amplify: Ampli
 def test_out_of_memory_the_batch_halves_and_the_run_goes_on(
     amplify: Amplify, tiny: CompactPipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outcomes = amplify(PAIRS, amplifier=_Watched(tiny, rows=2), batch_size=8)
+    outcomes = amplify(PAIRS, pipeline=_Watched(tiny, rows=2), batch_size=8)
     made = [outcome for outcome in outcomes if outcome.row.status == "ok"]
     assert [outcome.place for outcome in outcomes] == list(range(len(PAIRS)))
     assert {outcome.row.measures["batch_size"] for outcome in made} == {2}
@@ -294,7 +294,7 @@ def test_out_of_memory_the_batch_halves_and_the_run_goes_on(
 
 def test_memory_too_small_for_one_pair_is_said(amplify: Amplify, tiny: CompactPipeline) -> None:
     with pytest.raises(UserError, match=r"device=cpu: out of memory for a single pair"):
-        amplify(PAIRS, amplifier=_Watched(tiny, rows=0))
+        amplify(PAIRS, pipeline=_Watched(tiny, rows=0))
 
 
 # --- Leakage --------------------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ def test_where_no_mask_is_the_bytes_are_the_sources(
     for outcome in amplify([PAIRS[0], PAIRS[3], PAIRS[6]], strength=strengths(makeup=5)):
         (face,) = prepared(outcome.row.path)
         assert isinstance(face, PreparedFace)
-        background = face.regions.total == 0
+        background = face.regions.total_mask == 0
         changed = (targets([outcome])[0] != face.source).any(-1)
         assert background.mean() > 0.3 and not changed[background].any()
         assert changed[~background].mean() > 0.5

@@ -84,14 +84,14 @@ def test_every_place_up_to_the_last_is_a_row_with_a_reason_if_it_is_no_pair(undi
 
 def test_where_the_masks_are_zero_target_bytes_are_source_bytes(undisturbed: Path, photos: Path, parser: Any) -> None:
     from dda.faces.dataset import FaceDataset
-    from dda.faces.preparation import PreparedFace, prepare
+    from dda.faces.preparation import PreparedFace, prepare_faces
 
     for row in ok_rows(undisturbed):
-        (face,) = prepare(FaceDataset("folder", photos, False), row.path, parser, "largest")
+        (face,) = prepare_faces(FaceDataset("folder", photos, False), row.path, parser, "largest")
         assert isinstance(face, PreparedFace) and face.content_hash == row.content_hash
         source, target = pictures(undisturbed, row)
         assert np.array_equal(source, face.source)
-        background = face.regions.total == 0
+        background = face.regions.total_mask == 0
         assert background.mean() > 0.2
         assert np.array_equal(source[background], target[background])
         assert row.measures["background_pixels"] == 0
@@ -305,7 +305,7 @@ def test_all_faces_of_a_picture_become_pairs(
     with pytest.raises(SystemExit, match="no pair was made"):
         run_here("run_amplify.py", *arguments, "faces=reject", "run_name=reject")
     (row,) = read_rows(tmp_path / "amplify" / "reject")
-    assert row.reason.startswith("2 faces in the picture")
+    assert row.reason.startswith("several faces: 2 in the picture")
 
 
 def test_a_dry_run_tells_the_plan_and_makes_nothing(

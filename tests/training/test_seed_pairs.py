@@ -119,7 +119,7 @@ def test_pairs_are_aligned_by_their_sources(loaded: list[AlignedPair]) -> None:
     assert len(loaded) == 2
     for pair in loaded:
         assert pair.source.shape == pair.target.shape == (512, 512, 3) and pair.style == 0
-        left, right = pair.regions.face.eyes
+        left, right = pair.regions.face.eye_centers
         assert abs(left[1] - right[1]) < 10 and abs((left[0] + right[0]) / 2 - 256) < 15
         change = np.abs(pair.source.astype(int) - pair.target).sum(-1)
         lips = pair.regions["lips"] > 0.7

@@ -37,7 +37,7 @@ def test_painting_uses_the_style_of_each_pair_and_leaves_the_background(
 ) -> None:
     first, second = paint_pairs(tiny, pairs, seed=0)
     for picture, pair in ((first, pairs[0]), (second, pairs[1])):
-        background = pair.regions.total == 0
+        background = pair.regions.total_mask == 0
         assert np.array_equal(picture[background], pair.source[background])
         assert not np.array_equal(picture, pair.source)
     other = AlignedPair(pairs[0].source, pairs[0].target, pairs[0].regions, style=3)

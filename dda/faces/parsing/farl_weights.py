@@ -1,8 +1,8 @@
-"""The weight files of the FaRL parser: given by the user, or downloaded once into torch hub's cache.
+"""Weight files of the FaRL parser: given by the user, or downloaded once into torch hub's cache.
 
-Their authors publish no hashes. So a file is checked for what it must be before anything is made of it, and a download
-cut short is never kept: TorchScript archives carry a checksum for every entry, and a network's state must hold every
-value of the network.
+The authors publish no hashes. A file is therefore checked for its structure before it is loaded, and an incomplete
+download is never kept: TorchScript archives have a checksum for every entry, and a state file must hold every tensor of
+the network.
 """
 
 import os
@@ -14,12 +14,12 @@ from urllib.parse import urlparse
 
 import torch
 
-from dda.errors import UserError, first_line
+from dda.errors import OptionError, first_line
 from dda.system.network import socket_timeout
 
 
-class Unusable(Exception):
-    """A file that is not what it should be; the message says why."""
+class InvalidWeightsError(Exception):
+    """A weight file is damaged or something else; the message says what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -27,115 +27,120 @@ class WeightsFile:
     """A file that a parser needs.
 
     Attributes:
-        key: the configuration key that may give it.
-        given: what that key says; None: the file of ``url`` in torch hub's cache.
-        url: where its authors publish it.
-        check: raises Unusable for a file that is damaged or something else.
+        option: the option that names the file.
+        given: the option's value; None: the file of ``url`` in torch hub's cache.
+        url: where the authors publish it.
+        check: raises InvalidWeightsError for a file that is damaged or something else.
     """
 
-    key: str
+    option: str
     given: str | None
     url: str
     check: Callable[[Path], None]
 
     @property
     def path(self) -> Path:
-        """Where it lies, or will lie once it is downloaded."""
-        return cache_file(self.url) if self.given is None else Path(self.given)
+        """Path of the file, which may have to be downloaded first."""
+        return locate_cached_file(self.url) if self.given is None else Path(self.given)
 
 
 def find_weights(*files: WeightsFile) -> list[Path]:
-    """The paths of files, each checked; what is neither given nor in the cache is downloaded into it.
+    """Return the paths of files after checking each; a file neither given nor cached is downloaded into the cache.
 
     Raises:
-        UserError: files are missing and cannot be downloaded, or one does not pass its check.
+        OptionError: files are missing and cannot be downloaded, or one does not pass its check.
     """
-    missing, why = [], ""
+    missing, reason = [], ""
     for file in files:
         try:
-            _make_sure(file)
+            _download_and_check(file)
         except OSError as error:
             if file.given is not None:
-                raise UserError(f"{file.key}={file.given}: cannot be read: {error.strerror or error}") from error
+                raise OptionError(file.option, f"cannot be read: {error.strerror or error}", file.given) from error
             missing.append(file)
-            why = first_line(error)
+            reason = first_line(error)
     if missing:
-        urls, names = (" and ".join(texts) for texts in zip(*((file.url, file.key) for file in missing), strict=True))
-        raise UserError(
-            f"parser=farl: weights are missing and cannot be downloaded ({why}); save {urls} in "
-            f"{missing[0].path.parent}, or anywhere and give {names}; parser=mesh needs no weights"
+        urls, options = (
+            " and ".join(texts) for texts in zip(*((file.url, file.option) for file in missing), strict=True)
+        )
+        raise OptionError(
+            missing[-1].option,
+            f"FaRL's weights are missing and cannot be downloaded ({reason}); save {urls} in "
+            f"{missing[0].path.parent}, or anywhere and give {options}; or use the mesh parser, which needs no weights",
         )
     return [file.path for file in files]
 
 
-def _make_sure(file: WeightsFile) -> None:
-    """Check a file, and download it first where it has to be."""
+def _download_and_check(file: WeightsFile) -> None:
     try:
         if file.given is None and not file.path.is_file():
             _download(file.url, file.path, file.check)
         else:
             file.check(file.path)
-    except Unusable as error:
+    except InvalidWeightsError as error:
         if file.given is None:
-            cure = f"delete it if it is there and try again, or give {file.key}"
+            remedy = f"delete it if it exists and try again, or give {file.option}"
         else:
-            cure = f"it should be {file.url}"
-        raise UserError(f"{file.key}: {file.path} {error}; {cure}; parser=mesh needs no weights") from error
+            remedy = f"give the file of {file.url}"
+        raise OptionError(file.option, f"{file.path} {error}; {remedy}; or use the mesh parser") from error
 
 
-def cache_file(url: str) -> Path:
-    """Where torch hub keeps the file of ``url``."""
+def locate_cached_file(url: str) -> Path:
+    """Return the path at which torch hub caches the file of ``url``."""
     return Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
 
 
 def check_torchscript(file: Path) -> None:
-    """Refuse a file that is not a whole TorchScript archive.
+    """Check that a file is a complete TorchScript archive.
 
     Raises:
-        Unusable: what is wrong with it.
+        InvalidWeightsError: what is wrong with it.
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()
-            is_script = any("/code/" in name for name in archive.namelist())
+            damaged_entry = archive.testzip()
+            has_code = any("/code/" in name for name in archive.namelist())
     except zipfile.BadZipFile as error:
-        raise Unusable("is no TorchScript file, or is cut short") from error
-    if damaged is not None:
-        raise Unusable(f"is damaged: the checksum of its {damaged} is wrong")
-    if not is_script:
-        raise Unusable("is no TorchScript file: it holds no code")
+        raise InvalidWeightsError("is not a TorchScript file, or is cut short") from error
+    if damaged_entry is not None:
+        raise InvalidWeightsError(f"is damaged: the checksum of its {damaged_entry} is wrong")
+    if not has_code:
+        raise InvalidWeightsError("is not a TorchScript file: it holds no code")
 
 
-def check_state(file: Path, wanted: Mapping[str, torch.Tensor]) -> None:
-    """Refuse a file that does not hold the whole state of a network; no code in it is run.
+def check_state_file(file: Path, expected: Mapping[str, torch.Tensor]) -> None:
+    """Check that a file holds the complete state of a network; no code in it is run.
 
     Args:
-        wanted: the network's state, for its names and shapes.
+        file: a state dict saved by torch, which may be nested under "state_dict" and prefixed by "module.".
+        expected: the network's state, for its names and shapes.
 
     Raises:
-        Unusable: what is wrong with it.
+        InvalidWeightsError: what is wrong with it.
     """
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # a damaged pickle may raise anything
-        raise Unusable(f"cannot be read as a state of a network ({type(error).__name__})") from error
+        raise InvalidWeightsError(f"cannot be read as a network's state ({type(error).__name__})") from error
     state = state.get("state_dict", state) if isinstance(state, Mapping) else {}
     state = {name.removeprefix("module."): value for name, value in state.items()}
-    for name, value in wanted.items():
-        if name.endswith("num_batches_tracked"):  # a count that files of old lack, and that only training reads
+    for name, value in expected.items():
+        if name.endswith("num_batches_tracked"):  # missing in files of old versions; only training reads it
             continue
         if name not in state:
-            raise Unusable(f"lacks {name}")
+            raise InvalidWeightsError(f"lacks {name}")
         if state[name].shape != value.shape:
-            raise Unusable(f"{name} has the shape {tuple(state[name].shape)} instead of {tuple(value.shape)}")
+            raise InvalidWeightsError(
+                f"has {name} in the shape {tuple(state[name].shape)} instead of {tuple(value.shape)}"
+            )
         if not torch.isfinite(state[name]).all():
-            raise Unusable(f"{name} holds values that are not finite")
+            raise InvalidWeightsError(f"has values in {name} that are not finite")
 
 
 def _download(url: str, file: Path, check: Callable[[Path], None]) -> None:
-    """Download ``url``, and keep it as ``file`` only if it is whole."""
+    """Download ``url``, and keep it as ``file`` only if it passes its check."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:

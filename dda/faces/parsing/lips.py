@@ -1,13 +1,15 @@
-"""Lips: the mesh says about where they are, the picture's own colors where exactly.
+"""Lips: a prior from the face mesh, refined by the picture's own colors.
 
-A mesh knows the lips of most people; thin, full or unevenly lit ones end elsewhere. So, with d the distance from the
-mesh's lip line,
+Linear discriminant analysis (LDA) of the colors, combined with the mesh as a prior. With d the distance inside the
+mesh's outer lip line,
 
-    logit p(lip | color, place) = d / PLACE + clip(log p(color | lip) / p(color | skin)),
+    logit p(lip | color, place) = d / LIP_LOGIT_SCALE_UNITS + clip(log p(color | lip) / p(color | skin)).
 
-the colors of either side being normal with one covariance (linear discriminant analysis), learnt from this very face:
-from what lies well inside the mesh's lips, and well outside. Where the two look alike, the mesh decides; and well
-inside its line the color of skin does not tell against a lip, since one of the two may be brown.
+The mesh fits the lips of most people; thin, full or unevenly lit lips end elsewhere. The two classes are learned from
+the same face, from pixels well inside the line and well outside. Where they look alike, the mesh decides. Well inside
+the line the color of skin does not count against a lip, since one of the two lips may be brown.
+
+Lengths are in face units (:attr:`dda.faces.face.Face.unit_px`). The constants are heuristics.
 """
 
 import numpy as np
@@ -15,100 +17,119 @@ from scipy import ndimage
 from scipy.special import expit
 
 from dda.faces.face_mesh import MeshFace
-from dda.faces.parsing.color_statistics import log_colors, log_ratio, unlikeness
-from dda.faces.parsing.teeth import FEWEST, WHITE, behind_lips
-from dda.faces.soft_masks import ramp, soft_polygons
+from dda.faces.parsing.color_statistics import (
+    compute_log_colors,
+    compute_log_likelihood_ratio,
+    compute_squared_mahalanobis,
+)
+from dda.faces.parsing.teeth import MIN_EXAMPLES, MIN_LIP_REDNESS, find_mouth_interior
+from dda.faces.soft_masks import draw_soft_polygons, smoothstep
 
 LIPS_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 
-PLACE = 5.0
-"""How far from the mesh's lip line the odds of its side have risen by e. Like all lengths here in units of the face."""
+LIP_LOGIT_SCALE_UNITS = 5.0
+"""Distance inside the outer lip line over which the odds of a lip rise by a factor of e."""
 
-LINE = 0.5
-"""How far inside the mesh's lip line lips end on average."""
+LIP_EDGE_OFFSET_UNITS = 0.5
+"""Distance inside the outer lip line at which lips end on average: the odds are even there."""
 
-MOST = 2.0
-"""What color may add to the logit at most: it moves a lip's edge, and makes no lips elsewhere."""
+MAX_COLOR_LOGIT = 2.0
+"""Bound of the log-likelihood ratio of the color: it moves the edge of a lip and makes no lips elsewhere."""
 
-CORE = (1.5, 4.5)
-"""Between these distances inside the mesh's lip line skin's color ceases to tell against a lip: lips may be brown."""
+LIP_INTERIOR_RANGE_UNITS = (1.5, 4.5)
+"""Distances inside the outer lip line between which the color of skin ceases to count against a lip."""
 
-NO_SKIN = (9.0, 20.0)
-"""Between these squared Mahalanobis distances from skin, a color that is no lip's ceases to be skin's."""
+SKIN_MAHALANOBIS_RANGE = (9.0, 20.0)
+"""Squared Mahalanobis distances from skin between which a color ceases to be skin's."""
 
-SURE = 2.0
-"""So far inside the mesh's lip line, a pixel serves as an example of a lip."""
+MIN_LIP_EXAMPLE_DISTANCE_UNITS = 2.0
+"""Distance inside the outer lip line from which a pixel is an example of a lip."""
 
-BESIDE = (4.0, 12.0)
-"""Between these distances outside of it, as an example of what surrounds the lips."""
+SKIN_EXAMPLE_RANGE_UNITS = (4.0, 12.0)
+"""Distances outside the outer lip line between which a pixel is an example of skin."""
 
-REACH = (5.0, 9.0)
-"""Between these distances outside of it, lips fade to nothing, whatever the colors say."""
+LIP_FADE_RANGE_UNITS = (5.0, 9.0)
+"""Distances outside the outer lip line between which lips fade to 0, whatever their color."""
 
-SMOOTH = (0.5, 1.5)
-"""Blur of the colors and of the logit."""
+COLOR_BLUR_SIGMA_UNITS, LOGIT_BLUR_SIGMA_UNITS = 0.5, 1.5
+"""Sigmas of the Gaussian blurs of the colors and of the logit."""
 
-BESIDE_TEETH = 3.5
-"""So far outside the mesh's inner lip line of an open mouth, too."""
+MIN_TEETH_CLEARANCE_UNITS = 3.5
+"""Distance outside the inner lip line of an open mouth from which a pixel may be an example of a lip."""
 
-OPEN = 2.5
-"""Lips further apart than this may show what lies behind them."""
+MIN_OPEN_GAP_UNITS = 2.5
+"""Distance between the inner edges of the lips from which a mouth is open."""
 
 
 def find_lips(image: np.ndarray, face: MeshFace) -> tuple[np.ndarray, np.ndarray]:
-    """The mouth, and the lips alone, of a face in its aligned picture.
+    """Find the mouth and the lips of a face in its aligned picture.
 
     Args:
         image: uint8 (H, H, 3).
         face: in pixels of the picture.
 
     Returns:
-        Two fields (H, H) float32 in [0, 1]: lips and all that lies between them; and lips without teeth and the
-        dark of an open mouth.
+        Two masks (H, H) float32 in [0, 1]: the mouth, which is the lips and everything between them; and the lips
+        without teeth and oral cavity.
     """
-    size, unit = len(image), face.unit
+    size, unit = len(image), face.unit_px
     outer, inner = face.points[list(LIPS_OUTER)], face.points[list(LIPS_INNER)]
     mouth, lips = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
-    margin = (BESIDE[1] + 1) * unit
+    margin = (SKIN_EXAMPLE_RANGE_UNITS[1] + 1) * unit
     low = np.clip(np.floor(outer.min(0) - margin), 0, size).astype(int)
     high = np.clip(np.ceil(outer.max(0) + margin), 0, size).astype(int)
-    at = np.s_[low[1] : high[1], low[0] : high[0]]
-    outline = soft_polygons([outer], size, 0.1)[at] > 0.5
-    if not outline.any():  # the mouth is outside the picture
+    window = np.s_[low[1] : high[1], low[0] : high[0]]
+    inside_outer = draw_soft_polygons([outer], size, 0.1)[window] > 0.5
+    if not inside_outer.any():  # the mouth is outside the picture
         return mouth, lips
-    distance = _signed_distance(outline) / unit
-    colors = ndimage.gaussian_filter(np.stack(log_colors(image[at])), (0, SMOOTH[0] * unit, SMOOTH[0] * unit))
-    lip = (distance > SURE) & (colors[1] > WHITE)
-    behind = np.zeros_like(distance)
-    opening = soft_polygons([inner], size, 0.1)[at] > 0.5
-    if _gap(face) > OPEN and opening.any():
-        inside = _signed_distance(opening) / unit
-        lip &= inside < -BESIDE_TEETH
-        behind = behind_lips(colors, distance > SURE, inside)
-    likely = expit(_logit(colors, distance, lip, unit)) * ramp(distance, -REACH[1], -REACH[0])
-    mouth[at] = np.maximum(likely, behind)
-    lips[at] = likely * (1 - behind)
+    distance = _compute_signed_distance(inside_outer) / unit
+    sigma = COLOR_BLUR_SIGMA_UNITS * unit
+    colors = ndimage.gaussian_filter(np.stack(compute_log_colors(image[window])), (0, sigma, sigma))
+    lip_examples = (distance > MIN_LIP_EXAMPLE_DISTANCE_UNITS) & (colors[1] > MIN_LIP_REDNESS)
+    interior = np.zeros_like(distance)
+    inside_inner = draw_soft_polygons([inner], size, 0.1)[window] > 0.5
+    if _measure_lip_gap(face) > MIN_OPEN_GAP_UNITS and inside_inner.any():
+        inner_distance = _compute_signed_distance(inside_inner) / unit
+        lip_examples &= inner_distance < -MIN_TEETH_CLEARANCE_UNITS
+        interior = find_mouth_interior(colors, distance > MIN_LIP_EXAMPLE_DISTANCE_UNITS, inner_distance)
+    near_lips = smoothstep(distance, -LIP_FADE_RANGE_UNITS[1], -LIP_FADE_RANGE_UNITS[0])
+    probability = expit(_compute_lip_logit(colors, distance, lip_examples, unit)) * near_lips
+    mouth[window] = np.maximum(probability, interior)
+    lips[window] = probability * (1 - interior)
     return mouth, lips
 
 
-def _gap(face: MeshFace) -> float:
-    """How far the inner edges of the lips are apart."""
-    return float(np.hypot(*(face.points[14] - face.points[13]))) / face.unit
+def _measure_lip_gap(face: MeshFace) -> float:
+    """Measure the distance between the inner edges of the lips, in face units."""
+    return float(np.hypot(*(face.points[14] - face.points[13]))) / face.unit_px
 
 
-def _signed_distance(shape: np.ndarray) -> np.ndarray:
-    """Pixels (h, w) from the edge of a shape, positive inside."""
-    return ndimage.distance_transform_edt(shape) - ndimage.distance_transform_edt(~shape) + np.where(shape, -0.5, 0.5)
+def _compute_signed_distance(mask: np.ndarray) -> np.ndarray:
+    """Compute the signed distance (h, w) from the edge of a mask in pixels, positive inside."""
+    return ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask) + np.where(mask, -0.5, 0.5)
 
 
-def _logit(colors: np.ndarray, distance: np.ndarray, lip: np.ndarray, unit: float) -> np.ndarray:
-    """logit p(lip | color, place) (h, w) of ``colors`` (3, h, w) at ``distance`` inside the mesh's lip line, the
-    pixels ``lip`` being examples of a lip."""
-    logit = (distance - LINE) / PLACE
-    skin = (distance < -BESIDE[0]) & (distance > -BESIDE[1])
-    if min(lip.sum(), skin.sum()) >= FEWEST:
-        brown = ramp(distance, *CORE) * (1 - ramp(unlikeness(colors, skin), *NO_SKIN))
-        against = MOST * (1 - brown)
-        logit = logit + np.clip(log_ratio(colors, lip, skin), -against, MOST)
-    return ndimage.gaussian_filter(logit, SMOOTH[1] * unit)
+def _compute_lip_logit(
+    colors: np.ndarray, distance: np.ndarray, lip_examples: np.ndarray, unit_px: float
+) -> np.ndarray:
+    """Compute logit p(lip | color, place), (h, w).
+
+    Args:
+        colors: log colors (3, h, w).
+        distance: (h, w), signed distance from the outer lip line in face units, positive inside.
+        lip_examples: bool (h, w).
+        unit_px: length of a face unit in pixels.
+    """
+    logit = (distance - LIP_EDGE_OFFSET_UNITS) / LIP_LOGIT_SCALE_UNITS
+    skin_start, skin_end = SKIN_EXAMPLE_RANGE_UNITS
+    skin_examples = (distance < -skin_start) & (distance > -skin_end)
+    if min(lip_examples.sum(), skin_examples.sum()) >= MIN_EXAMPLES:
+        skin_distance = compute_squared_mahalanobis(colors, skin_examples)
+        brown_lip = smoothstep(distance, *LIP_INTERIOR_RANGE_UNITS) * (
+            1 - smoothstep(skin_distance, *SKIN_MAHALANOBIS_RANGE)
+        )
+        max_skin_logit = MAX_COLOR_LOGIT * (1 - brown_lip)
+        color_logit = compute_log_likelihood_ratio(colors, lip_examples, skin_examples)
+        logit = logit + np.clip(color_logit, -max_skin_logit, MAX_COLOR_LOGIT)
+    return ndimage.gaussian_filter(logit, LOGIT_BLUR_SIGMA_UNITS * unit_px)

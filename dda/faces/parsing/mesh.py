@@ -1,18 +1,10 @@
 """The mesh parser: MediaPipe's face mesh, and region masks drawn from it."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from dda.faces.face_mesh import FaceDetector, MeshFace
-from dda.faces.parsing.mesh_masks import mesh_regions
-from dda.faces.parsing.parser import ParserOptions
+from dda.faces.parsing.mesh_masks import draw_region_masks
 from dda.faces.region_masks import RegionMasks
-from dda.options import one_of, option
-
-if TYPE_CHECKING:  # torch takes seconds to import
-    import torch
 
 
 class MeshParser:
@@ -30,15 +22,4 @@ class MeshParser:
 
     def regions(self, source: np.ndarray, face: MeshFace) -> RegionMasks[MeshFace]:
         """As :meth:`FaceParser.regions`."""
-        return mesh_regions(source, face)
-
-
-@dataclass(kw_only=True)
-class MeshOptions(ParserOptions):
-    """MediaPipe face mesh; its models come with the package."""
-
-    name: str = option("The parser.", "mesh", limit=one_of("mesh"))
-
-    def open(self, device: "torch.device") -> MeshParser:
-        """As :meth:`ParserOptions.open`."""
-        return MeshParser()
+        return draw_region_masks(source, face)

@@ -1,17 +1,11 @@
 """Face parsers: from a picture to its faces, and from an aligned face to its region masks."""
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from dda.faces.face import Face
 from dda.faces.region_masks import RegionMasks
-from dda.options import Choice, option
-
-if TYPE_CHECKING:  # torch takes seconds to import
-    import torch
 
 F = TypeVar("F", bound=Face)
 
@@ -29,19 +23,4 @@ class FaceParser(Protocol[F]):
         """Return the region masks of ``face`` in its aligned picture ``source`` (uint8 (512, 512, 3) RGB).
 
         The face is one that this parser found, in pixels of ``source``.
-        """
-
-
-@dataclass(kw_only=True)
-class ParserOptions(Choice, ABC):
-    """A face parser."""
-
-    name: str = option("The parser.")
-
-    @abstractmethod
-    def open(self, device: "torch.device") -> FaceParser[Any]:
-        """Load the parser, ready to use; ``device`` is where its networks run, if it has any.
-
-        Raises:
-            OptionError: the parser's packages or weights are missing or do not fit.
         """

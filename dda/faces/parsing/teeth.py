@@ -1,113 +1,124 @@
-"""What an open mouth shows behind the lips: teeth by what they look like, the dark by how dark it is.
+"""Mouth interior: teeth and the oral cavity that an open mouth shows between the lips.
 
-A mesh knows roughly where the lips part; teeth reach past its line, and lips into it. So, with d the distance inside
-the mesh's inner lip line,
+Linear discriminant analysis (LDA) of the colors, combined with a prior from the mesh and retrained on its own
+predictions (self-training, Scudder 1965). With d the distance inside the mesh's inner lip line,
 
-    logit p(tooth | color, place) = clip(log p(color | tooth) / p(color | lip)) + d / PLACE - DOUBT,
+    logit p(tooth | color, place) = clip(log p(color | tooth) / p(color | lip)) + d / TOOTH_LOGIT_SCALE_UNITS
+                                    - TOOTH_LOGIT_BIAS.
 
-the colors of either being normal with one covariance (linear discriminant analysis), learnt from this very mouth:
-at first from the palest that lies between the mesh's lips and from what lies well outside, then from what was found.
+The mesh locates the inner lip line only roughly: teeth reach past it, and lips into it. The classes are therefore
+learned from the same mouth: first from the palest pixels inside the line and from pixels well outside, then from the
+predictions. Lengths are in face units (:attr:`dda.faces.face.Face.unit_px`). The constants are heuristics.
 """
 
 import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
-from dda.faces.parsing.color_statistics import log_ratio
-from dda.faces.soft_masks import ramp
+from dda.faces.parsing.color_statistics import compute_log_likelihood_ratio
+from dda.faces.soft_masks import smoothstep
 
-BETWEEN = (-2.0, 0.0)
-"""Between these distances inside the mesh's inner lip line begins what lies between the lips. Like all lengths here in
-units of the face."""
+OPENING_EDGE_RANGE_UNITS = (-2.0, 0.0)
+"""Distances inside the inner lip line between which the mouth opening fades in."""
 
-CORE = 1.0
-"""So far inside that line a pixel may serve as an example of a tooth, and so far outside as one of a lip."""
+MIN_EXAMPLE_DISTANCE_UNITS = 1.0
+"""Distance inside the inner lip line from which a pixel may be an example of a tooth, and outside of it of a lip."""
 
-PLACE = 5.0
-"""How far inside that line the odds of a tooth have risen by e."""
+TOOTH_LOGIT_SCALE_UNITS = 5.0
+"""Distance inside the inner lip line over which the odds of a tooth rise by a factor of e."""
 
-DOUBT = 1.0
-"""Against a tooth, in a place and of a color that tell nothing."""
+TOOTH_LOGIT_BIAS = 1.0
+"""Subtracted from the logit: the prior odds of a tooth on the line are 1 to e."""
 
-MOST = 6.0
-"""What color may add to the logit at most."""
+MAX_COLOR_LOGIT = 6.0
+"""Bound of the log-likelihood ratio of the color, either way."""
 
-REACH = (4.0, 8.0)
-"""Between these distances outside of that line, teeth fade to nothing, whatever the colors say."""
+TEETH_FADE_RANGE_UNITS = (4.0, 8.0)
+"""Distances outside the inner lip line between which teeth fade to 0, whatever their color."""
 
-WHITE = 0.15
-"""What is no redder than this, in log red over green, may be a tooth, and is no example of a lip."""
+MIN_LIP_REDNESS = 0.15
+"""Log red over green from which a pixel may be an example of a lip; teeth are less red."""
 
-FEWEST = 30
-"""Examples of each side that are needed to compare their colors."""
+MIN_EXAMPLES = 30
+"""Smallest number of example pixels of each class that LDA is given."""
 
-PALER, PALER_SHARE = 0.06, 0.25
-"""Teeth are less red than lips, in log red over green, by at least so much and by this share of what lips have."""
+MIN_REDNESS_DROP, MIN_REDNESS_DROP_RATIO = 0.06, 0.25
+"""How much less red than lips teeth are, in log red over green: at least this, and this share of the lips' redness."""
 
-DARKER = (0.3, 0.6)
-"""Between these differences in log lightness from the lips, what is darker ceases to be a tooth."""
+TOOTH_DARKNESS_RANGE = (0.3, 0.6)
+"""Log lightness below that of the lips between which a pixel ceases to be a tooth."""
 
-THROAT = (0.7, 1.2)
-"""Between these, it becomes the dark of an open mouth."""
+CAVITY_DARKNESS_RANGE = (0.7, 1.2)
+"""Log lightness below that of the lips between which a pixel becomes the oral cavity."""
 
-ROUNDS = 3
-"""How often the colors are learnt anew from what was found."""
+NUM_ITERATIONS = 3
+"""Rounds of self-training."""
 
-WITHIN = 0.1
-"""Share of a part of the teeth that lies well inside the mesh's line; less is a shine on the lip."""
+MIN_INSIDE_SHARE = 0.1
+"""Share of a component of teeth that lies well inside the inner lip line; less is a highlight on the lip."""
 
-SMALL_PART = 0.08
-"""Area below which a part of the teeth is taken for shine, as a share of the largest part."""
+MIN_COMPONENT_AREA_RATIO = 0.08
+"""Area of a component of teeth relative to the largest one; less is a highlight."""
 
 
-def behind_lips(colors: np.ndarray, lips: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Where an open mouth shows teeth or the dark behind them, (h, w) in [0, 1].
+def find_mouth_interior(colors: np.ndarray, lips: np.ndarray, inner_distance: np.ndarray) -> np.ndarray:
+    """Find teeth and the oral cavity of an open mouth, (h, w) in [0, 1].
 
-    All that lies between the mesh's lips, where too little of these is red (a picture without colors).
+    Where too few of the lips' pixels are red, as in a gray picture, the mesh decides: the result is everything inside
+    the inner lip line.
 
     Args:
-        colors: (3, h, w) as of :func:`dda.faces.parsing.color_statistics.log_colors`.
+        colors: (3, h, w) from :func:`dda.faces.parsing.color_statistics.compute_log_colors`.
         lips: bool (h, w), well inside the mesh's outer lip line.
-        inside: (h, w), distance inside its inner one, negative outside, in units of the face.
+        inner_distance: (h, w), signed distance from the mesh's inner lip line in face units, positive inside.
     """
-    light, red, _ = colors
-    between = ramp(inside, *BETWEEN)
-    lips = lips & (inside < -CORE)
-    reddish = lips & (red > WHITE)
-    if reddish.sum() < FEWEST:
-        return between
-    throat = between * ramp(np.median(light[reddish]) - light, *THROAT)
-    return np.maximum(throat, _find_teeth(colors, lips, reddish, inside))
+    lightness, redness, _ = colors
+    opening = smoothstep(inner_distance, *OPENING_EDGE_RANGE_UNITS)
+    lips = lips & (inner_distance < -MIN_EXAMPLE_DISTANCE_UNITS)
+    red_lips = lips & (redness > MIN_LIP_REDNESS)
+    if red_lips.sum() < MIN_EXAMPLES:
+        return opening
+    cavity = opening * smoothstep(np.median(lightness[red_lips]) - lightness, *CAVITY_DARKNESS_RANGE)
+    return np.maximum(cavity, _find_teeth(colors, lips, red_lips, inner_distance))
 
 
-def _find_teeth(colors: np.ndarray, lips: np.ndarray, reddish: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Teeth (h, w) in [0, 1]; none if what was found is hardly less red than the lips. ``reddish`` are surely lips."""
-    light, red, _ = colors
-    lip_light, lip_red = np.median(light[reddish]), np.median(red[reddish])
-    lighter, paler, least = light - lip_light, lip_red - red, max(PALER, PALER_SHARE * lip_red)
-    bright = lighter > -sum(DARKER) / 2
-    nothing = np.zeros_like(light)
-    core = (inside > CORE) & bright
-    if not core.any():
-        return nothing
-    tooth = core & (paler > max(least, np.quantile(paler[core], 0.95) / 2))
-    lip = reddish & bright & (paler < least)
-    for _ in range(ROUNDS):
-        if min(tooth.sum(), lip.sum()) < FEWEST:
-            return nothing
-        logit = np.clip(log_ratio(colors, tooth, lip), -MOST, MOST) + inside / PLACE - DOUBT
-        teeth = expit(logit) * ramp(inside, -REACH[1], -REACH[0]) * ramp(lighter, -DARKER[1], -DARKER[0])
-        teeth = teeth * _parts(teeth > 0.4, inside > CORE)
-        tooth, lip = bright & (teeth > 0.7), bright & lips & (teeth < 0.2)
-    if not tooth.any() or not lip.any() or np.median(red[lip]) - np.median(red[tooth]) < least:
-        return nothing
+def _find_teeth(colors: np.ndarray, lips: np.ndarray, red_lips: np.ndarray, inner_distance: np.ndarray) -> np.ndarray:
+    """Find teeth, (h, w) in [0, 1]; none if what was found is hardly less red than ``red_lips``, surely lips."""
+    lightness, redness, _ = colors
+    lip_lightness, lip_redness = np.median(lightness[red_lips]), np.median(redness[red_lips])
+    relative_lightness, redness_drop = lightness - lip_lightness, lip_redness - redness
+    min_drop = max(MIN_REDNESS_DROP, MIN_REDNESS_DROP_RATIO * lip_redness)
+    is_bright = relative_lightness > -sum(TOOTH_DARKNESS_RANGE) / 2
+    no_teeth = np.zeros_like(lightness)
+    is_inside = inner_distance > MIN_EXAMPLE_DISTANCE_UNITS
+    candidates = is_inside & is_bright
+    if not candidates.any():
+        return no_teeth
+    tooth_examples = candidates & (redness_drop > max(min_drop, np.quantile(redness_drop[candidates], 0.95) / 2))
+    lip_examples = red_lips & is_bright & (redness_drop < min_drop)
+    for _ in range(NUM_ITERATIONS):
+        if min(tooth_examples.sum(), lip_examples.sum()) < MIN_EXAMPLES:
+            return no_teeth
+        color_logit = compute_log_likelihood_ratio(colors, tooth_examples, lip_examples)
+        logit = np.clip(color_logit, -MAX_COLOR_LOGIT, MAX_COLOR_LOGIT)
+        logit = logit + inner_distance / TOOTH_LOGIT_SCALE_UNITS - TOOTH_LOGIT_BIAS
+        fade_start, fade_end = TEETH_FADE_RANGE_UNITS
+        near_opening = smoothstep(inner_distance, -fade_end, -fade_start)
+        brightness = smoothstep(relative_lightness, -TOOTH_DARKNESS_RANGE[1], -TOOTH_DARKNESS_RANGE[0])
+        teeth = expit(logit) * near_opening * brightness
+        teeth = teeth * _select_components(teeth > 0.4, is_inside)
+        tooth_examples, lip_examples = is_bright & (teeth > 0.7), is_bright & lips & (teeth < 0.2)
+    if not tooth_examples.any() or not lip_examples.any():
+        return no_teeth
+    if np.median(redness[lip_examples]) - np.median(redness[tooth_examples]) < min_drop:
+        return no_teeth
     return teeth
 
 
-def _parts(found: np.ndarray, core: np.ndarray) -> np.ndarray:
-    """The parts of ``found`` that are large and lie in ``core`` with a share of theirs, with an edge of two pixels."""
-    parts, count = ndimage.label(found)
-    areas = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    within = np.bincount(parts[core], minlength=count + 1)[1:]
-    kept = np.flatnonzero((within > WITHIN * areas) & (areas >= SMALL_PART * max(areas, default=0))) + 1
-    return ndimage.binary_dilation(np.isin(parts, kept), iterations=2)
+def _select_components(mask: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Keep the connected components that are large and lie partly in ``inside``, dilated by two pixels."""
+    labels, count = ndimage.label(mask)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    inside_areas = np.bincount(labels[inside], minlength=count + 1)[1:]
+    is_kept = (inside_areas > MIN_INSIDE_SHARE * areas) & (areas >= MIN_COMPONENT_AREA_RATIO * max(areas, default=0))
+    return ndimage.binary_dilation(np.isin(labels, np.flatnonzero(is_kept) + 1), iterations=2)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dda.faces.alignment import fit_similarity, invert, warp, warp_down
+from dda.faces.alignment import fit_similarity, invert_matrix, warp, warp_supersampled
 from dda.faces.face import Face
 from dda.models.compact.network import CompactResidualModel, sample_residual
 from dda.models.residuals import Residuals
@@ -72,8 +72,8 @@ class CompactPipeline:
         points = np.array(self.model.config.crop_points) * size
         matrices = [crop_matrix(face, points) for face in faces]
         to_picture = torch.from_numpy(np.stack(matrices))
-        to_crop = torch.from_numpy(np.stack([invert(matrix) for matrix in matrices]))
-        source_crop, mask_crop = warp_down(source, to_picture, size), warp(masks, to_picture, size)
+        to_crop = torch.from_numpy(np.stack([invert_matrix(matrix) for matrix in matrices]))
+        source_crop, mask_crop = warp_supersampled(source, to_picture, size), warp(masks, to_picture, size)
         return CanonicalFaces(source_crop, mask_crop, noise, to_crop, source.shape[-1])
 
     def residuals(self, shared: CanonicalFaces, members: Sequence[int], styles: Sequence[Style]) -> Residuals:
@@ -89,7 +89,7 @@ class CompactPipeline:
 
 def crop_matrix(face: Face, points: np.ndarray) -> np.ndarray:
     """Crop to picture: the similarity that has the eye centers and the mouth center of a face at ``points`` (3, 2)."""
-    return fit_similarity(points, np.stack([*face.eyes, np.mean(face.mouth_corners, axis=0)]))
+    return fit_similarity(points, np.stack([*face.eye_centers, np.mean(face.mouth_corners, axis=0)]))
 
 
 def fade(size: int) -> torch.Tensor:

@@ -35,10 +35,10 @@ def fingerprint_checkpoint(checkpoint: str) -> str:
 
 def fingerprint_style_images(style_images: dict[str, str]) -> dict[str, str]:
     """Return the content hash of each style's picture."""
-    from dda.images import content_hash
+    from dda.images import hash_image
     from dda.models.stable_diffusion.loader import read_style_image
 
-    return {style: content_hash(read_style_image(style, Path(path))) for style, path in style_images.items()}
+    return {style: hash_image(read_style_image(style, Path(path))) for style, path in style_images.items()}
 
 
 @dataclass(kw_only=True)

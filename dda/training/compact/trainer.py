@@ -12,7 +12,7 @@ import torch
 
 from dda.console import CONSOLE
 from dda.faces.alignment import CANONICAL_POINTS, CROP_SIZE
-from dda.images import content_hash
+from dda.images import hash_image
 from dda.models.compact.checkpoint import checkpoint_digest, load_compact
 from dda.models.compact.network import CompactResidualModel
 from dda.pairs.run_files import STATE, Run
@@ -86,7 +86,7 @@ def _settings(cfg: Any, styles: Sequence[str], pairs: Sequence[AlignedPair]) -> 
     bf16 = _in_bf16(cfg.train.precision, pick_device(cfg.device))
     return {
         "data.root": f"{len(pairs)} pairs of {', '.join(styles)}",
-        "the pictures": [content_hash(np.stack([pair.source, pair.target]))[:16] for pair in pairs],
+        "the pictures": [hash_image(np.stack([pair.source, pair.target]))[:16] for pair in pairs],
         "seed": cfg.seed,
         "train.init": init if init == "scratch" else checkpoint_digest(None if init == "shipped" else init),
         "train.precision": "bf16" if bf16 else "fp32",

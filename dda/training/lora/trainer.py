@@ -15,7 +15,7 @@ from rich.console import Console
 
 from dda.console import CONSOLE
 from dda.errors import UserError
-from dda.images import content_hash
+from dda.images import hash_image
 from dda.models.stable_diffusion.precision import dtype_name, pick_dtype
 from dda.models.stable_diffusion.pretrained import base_identity
 from dda.models.stable_diffusion.text_conditions import BARE_PROMPT, PROMPT
@@ -122,7 +122,7 @@ def _settings(cfg: Any, styles: Sequence[str], pairs: Sequence[AlignedPair], dev
     keys = ("updates", "batch_size", "learning_rate", "rank", "condition_dropout", "ema", "resolution")
     return {
         "data.root": f"{len(pairs)} pairs of {', '.join(styles)}",
-        "the pictures": [content_hash(np.stack([pair.source, pair.target]))[:16] for pair in pairs],
+        "the pictures": [hash_image(np.stack([pair.source, pair.target]))[:16] for pair in pairs],
         "seed": cfg.seed,
         "model.pretrained": base_identity(cfg.model.pretrained),
         "model.prompt": prompt,

@@ -14,8 +14,16 @@ from torch import nn
 from dda.errors import SourceError, UserError
 from dda.faces.dataset import FaceDataset
 from dda.faces.face import Face
-from dda.faces.parsing.farl import LID_ABOVE, LID_BELOW, MIN_PROBABILITY, FaRLParser, anchors, eye_ring, face_outline
-from dda.faces.preparation import prepare
+from dda.faces.parsing.farl import (
+    LOWER_LID_HEIGHT_UNITS,
+    MIN_CLASS_PROBABILITY,
+    UPPER_LID_HEIGHT_UNITS,
+    FaRLParser,
+    draw_eye_ring,
+    draw_face_outline,
+    generate_anchors,
+)
+from dda.faces.preparation import prepare_faces
 from dda.regions import REGIONS
 
 CPU = torch.device("cpu")
@@ -73,7 +81,7 @@ def test_every_class_goes_to_its_region(farl: FaRLParser, drawn: np.ndarray, fac
             assert regions[region][place].min() > (0.9 if region == "eyes" else 0.98), region
             assert max(regions[other][place].max() for other in REGIONS if other != region) < 0.1, region
     for bare in (inside(OPENING), *(inside(eye, 8) for eye in EYES), np.s_[50:70, 220:280], np.s_[:20], np.s_[:, :80]):
-        assert not regions.total[bare].any()  # mouth, eyeballs, hair, background: exactly nothing
+        assert not regions.total_mask[bare].any()  # mouth, eyeballs, hair, background: exactly nothing
 
 
 def test_glasses_and_neck_are_no_skin(
@@ -97,7 +105,7 @@ def test_a_pixel_between_two_classes_is_a_share_of_both(
         likeness = {name: np.exp(-80 * np.square((mixed - shades[name]) / 255).sum()) for name in LAPA}
         probability = (likeness["face"] + likeness["nose"]) / sum(likeness.values())
         regions = lapa.regions(picture, face)
-        expected = (probability - MIN_PROBABILITY) / (1 - 2 * MIN_PROBABILITY)
+        expected = (probability - MIN_CLASS_PROBABILITY) / (1 - 2 * MIN_CLASS_PROBABILITY)
         assert np.allclose(regions["skin"][inside((140, 300, 180, 330))], expected, atol=0.02)
         assert regions["brows"][place].max() < 0.02 and regions["lips"][place].max() < 0.02
 
@@ -106,10 +114,10 @@ def test_what_the_parser_cannot_see_gets_no_mask(celebm: FaRLParser, template: n
     """Beyond the square that celebm cuts out, any class would be as likely as any other."""
     skin = np.full((512, 512, 3), (204, 153, 128), np.uint8)
     regions = celebm.regions(skin, Face(template * 0.4 + 20, 120.0, 1.0))
-    (probabilities,) = celebm.probabilities([skin], [regions.face])
+    (probabilities,) = celebm.predict_probabilities([skin], [regions.face])
     assert not probabilities[:, 300:].any() and not probabilities[:, :, 300:].any()
     assert regions["skin"][80:180, 80:180].min() > 0.9
-    assert not regions.total[300:].any() and not regions.total[:, 300:].any()
+    assert not regions.total_mask[300:].any() and not regions.total_mask[:, 300:].any()
 
 
 @pytest.mark.parametrize("level", [0, 1, 255])
@@ -124,12 +132,12 @@ def test_the_range_of_values_is_not_guessed(level: int, farl: FaRLParser, templa
 def test_a_batch_gives_what_each_face_gives_alone(
     farl: FaRLParser, drawn: np.ndarray, face: Face, marked_portraits: list[np.ndarray]
 ) -> None:
-    turned = face.moved(np.array([[0.98, -0.17, 40], [0.17, 0.98, -30]]))
+    turned = face.transform(np.array([[0.98, -0.17, 40], [0.17, 0.98, -30]]))
     sources, faces = [drawn, *marked_portraits], [face, turned, face]
-    together = farl.probabilities(sources, faces)
+    together = farl.predict_probabilities(sources, faces)
     assert together.shape[0] == 3 and together.min() >= 0 and together.sum(1).max() < 1 + 1e-5
     for number in range(3):
-        (alone,) = farl.probabilities([sources[number]], [faces[number]])
+        (alone,) = farl.predict_probabilities([sources[number]], [faces[number]])
         assert torch.allclose(together[number], alone, atol=1e-5)
     assert not torch.allclose(together[1], together[2], atol=0.1)
 
@@ -164,18 +172,18 @@ def facers_own() -> ModuleType:
 @pytest.mark.parametrize("clip", [False, True])
 def test_anchors_are_those_of_facer_bit_for_bit(size: tuple[int, int], clip: bool, facers_own: ModuleType) -> None:
     box = facers_own.PriorBox({**facers_own.cfg_mnet, "clip": clip}, size)
-    expected, found = box.generate_anchors(CPU), anchors(box, CPU)
+    expected, found = box.generate_anchors(CPU), generate_anchors(box, CPU)
     assert found.dtype == expected.dtype and torch.equal(found, expected)
 
 
 def test_faces_are_found_as_with_facers_own_anchors(
-    lapa: FaRLParser, marked_portraits: list[np.ndarray], marked: Callable[..., np.ndarray], facers_own: ModuleType,
+    lapa: FaRLParser, marked_portraits: list[np.ndarray], mark: Callable[..., np.ndarray], facers_own: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     from facer.face_detection.retinaface import PriorBox
 
-    pictures = [*marked_portraits, marked(np.full((300, 421, 3), 128, np.uint8), row=4, column=7, small=True)]
-    assert PriorBox.generate_anchors is anchors
+    pictures = [*marked_portraits, mark(np.full((300, 421, 3), 128, np.uint8), row=4, column=7, small=True)]
+    assert PriorBox.generate_anchors is generate_anchors
     found = [lapa.detect(picture) for picture in pictures]
     monkeypatch.setattr(PriorBox, "generate_anchors", facers_own.PriorBox.generate_anchors)
     for picture, faces in zip(pictures, found, strict=True):
@@ -195,36 +203,36 @@ def eyeballs() -> np.ndarray:
 
 
 def test_the_ring_fades_away_from_the_eyes_and_reaches_higher_than_low(face: Face) -> None:
-    ring = eye_ring(eyeballs(), face)
+    ring = draw_eye_ring(eyeballs(), face)
     below, above = ring[255:400, 192], ring[233:100:-1, 192]
-    for side, reach in ((below, LID_BELOW), (above, LID_ABOVE)):
+    for side, reach in ((below, LOWER_LID_HEIGHT_UNITS), (above, UPPER_LID_HEIGHT_UNITS)):
         assert (np.diff(side) <= 1e-6).all() and side[0] > 0.99
-        assert np.flatnonzero(side)[-1] == pytest.approx(reach * face.unit, abs=3)
+        assert np.flatnonzero(side)[-1] == pytest.approx(reach * face.unit_px, abs=3)
 
 
 def test_the_ring_turns_and_grows_with_the_face(face: Face) -> None:
-    upright = eye_ring(eyeballs(), face)
+    upright = draw_eye_ring(eyeballs(), face)
     upside_down = Face(512 - face.key_points, face.size, 1.0)
-    assert np.allclose(eye_ring(eyeballs()[::-1, ::-1], upside_down)[::-1, ::-1], upright, atol=0.02)
+    assert np.allclose(draw_eye_ring(eyeballs()[::-1, ::-1], upside_down)[::-1, ::-1], upright, atol=0.02)
 
 
 def test_an_eye_that_is_not_seen_has_no_ring(face: Face) -> None:
     one = eyeballs()
     one[:, 256:] = 0
-    ring = eye_ring(one, face)
+    ring = draw_eye_ring(one, face)
     assert ring[:, :256].any() and not ring[:, 300:].any()
-    assert not eye_ring(np.zeros_like(one), face).any()
+    assert not draw_eye_ring(np.zeros_like(one), face).any()
 
 
 def test_the_outline_goes_around_what_is_covered(face: Face) -> None:
     y, x = np.mgrid[:512, :512]
     oval = (((x - 256) / 140) ** 2 + ((y - 275) / 185) ** 2 < 1).astype(np.float32)
-    assert np.abs(face_outline(oval, face) - oval).mean() < 0.005
+    assert np.abs(draw_face_outline(oval, face) - oval).mean() < 0.005
     strip = oval * (y < 300)  # a veil from the nose down
-    veiled = face_outline(strip, face)
+    veiled = draw_face_outline(strip, face)
     assert veiled[365, 190:320].min() > 0.4 and veiled[300:].sum() > 5000
     assert (strip - veiled).clip(0).mean() < 0.002
-    assert face_outline(np.zeros_like(oval), face).sum() > 1000  # the key points alone
+    assert draw_face_outline(np.zeros_like(oval), face).sum() > 1000  # the key points alone
 
 
 def test_specks_are_none_of_the_face(
@@ -240,17 +248,17 @@ def test_specks_are_none_of_the_face(
 def test_a_covered_face_is_refused(
     lapa: FaRLParser,
     drawn: np.ndarray,
-    marked: Callable[..., np.ndarray],
+    mark: Callable[..., np.ndarray],
     shades: dict[str, np.ndarray],
     tmp_path: Path,
 ) -> None:
     covered = drawn.copy()
     covered[drawn.shape[0] // 3 :] = shades["hair"]
     for name, picture in (("bare.png", drawn), ("covered.png", covered)):
-        Image.fromarray(marked(picture)).save(tmp_path / name)
+        Image.fromarray(mark(picture)).save(tmp_path / name)
     dataset = FaceDataset("folder", tmp_path, True)
-    (bare,), (refused,) = (prepare(dataset, name, lapa, "largest") for name in dataset.paths)
-    assert not isinstance(bare, SourceError) and bare.regions.visible > 0.7
+    (bare,), (refused,) = (prepare_faces(dataset, name, lapa, "largest") for name in dataset.paths)
+    assert not isinstance(bare, SourceError) and bare.regions.visible_share > 0.7
     assert isinstance(refused, SourceError) and refused.stage == "parse" and "face hidden" in refused.reason
 
 
@@ -320,13 +328,13 @@ def test_lack_of_memory_is_told_from_other_failures(open_failing: Callable[[floa
 
 
 def test_a_device_too_small_for_the_parser_is_told(open_failing: Callable[[float], FaRLParser]) -> None:
-    with pytest.raises(UserError, match=r"^device=cpu: out of memory for FaRL; .*parser=mesh$"):
+    with pytest.raises(UserError, match=r"^name=farl: FaRL does not fit into the memory of cpu; .*the mesh parser$"):
         open_failing(0.0)
 
 
 def test_without_facer_the_user_learns_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "facer", None)
-    with pytest.raises(UserError, match=r"parser=farl: facer cannot be imported.*pip install pyfacer.*parser=mesh"):
+    with pytest.raises(UserError, match=r"^name=farl: facer cannot be imported.*pip install pyfacer.*the mesh parser$"):
         FaRLParser("lapa", None, None, CPU)
 
 
@@ -336,5 +344,5 @@ def test_without_libgl_the_user_learns_what_to_install(tmp_path: Path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.split(".")[0] in ("cv2", "facer")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(UserError, match=r"libGL\.so\.1.*apt-get install libgl1.*parser=mesh"):
+    with pytest.raises(UserError, match=r"libGL\.so\.1.*apt-get install libgl1.*the mesh parser$"):
         FaRLParser("lapa", None, None, CPU)

@@ -11,19 +11,19 @@ import torch
 from dda.errors import UserError
 from dda.faces.parsing.farl import FaRLParser
 from dda.faces.parsing.farl_weights import (
-    Unusable,
+    InvalidWeightsError,
     WeightsFile,
-    cache_file,
-    check_state,
+    check_state_file,
     check_torchscript,
     find_weights,
+    locate_cached_file,
 )
 
 CPU = torch.device("cpu")
 
 
 def find(url: str, given: str | None = None) -> Path:
-    (file,) = find_weights(WeightsFile("parser.weights", given, url, check_torchscript))
+    (file,) = find_weights(WeightsFile("weights", given, url, check_torchscript))
     return file
 
 
@@ -59,22 +59,22 @@ def damaged(tmp_path: Path, parser_files: dict[str, Path], detector_file: Path) 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "cut short", "flipped bit", "state"])
 def test_what_is_no_whole_torchscript_is_refused(kind: str, damaged: Callable[[str], Path]) -> None:
-    with pytest.raises(Unusable):
+    with pytest.raises(InvalidWeightsError):
         check_torchscript(damaged(kind))
 
 
 def test_whole_files_pass(parser_files: dict[str, Path], detector_file: Path) -> None:
     check_torchscript(parser_files["lapa"])
     state = torch.load(detector_file, weights_only=True)
-    check_state(detector_file, {name.removeprefix("module."): value for name, value in state.items()})
+    check_state_file(detector_file, {name.removeprefix("module."): value for name, value in state.items()})
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda state: state.pop("b"), "lacks b"),
-        (lambda state: state.update(b=torch.zeros(3)), r"b has the shape \(3,\) instead of \(2,\)"),
-        (lambda state: state.update(b=torch.tensor([1.0, torch.nan])), "b holds values that are not finite"),
+        (lambda state: state.update(b=torch.zeros(3)), r"has b in the shape \(3,\) instead of \(2,\)"),
+        (lambda state: state.update(b=torch.tensor([1.0, torch.nan])), "has values in b that are not finite"),
     ],
     ids=["a value is missing", "another shape", "not finite"],
 )
@@ -84,11 +84,11 @@ def test_a_state_that_does_not_fit_is_refused(
     wanted = {"a": torch.zeros(1), "b": torch.zeros(2), "bn.num_batches_tracked": torch.tensor(0)}
     state = {"a": torch.ones(1), "b": torch.ones(2)}
     torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, tmp_path / "whole.pth")
-    check_state(tmp_path / "whole.pth", wanted)
+    check_state_file(tmp_path / "whole.pth", wanted)
     change(state)
     torch.save(state, tmp_path / "changed.pth")
-    with pytest.raises(Unusable, match=reason):
-        check_state(tmp_path / "changed.pth", wanted)
+    with pytest.raises(InvalidWeightsError, match=reason):
+        check_state_file(tmp_path / "changed.pth", wanted)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -100,8 +100,8 @@ def test_code_in_a_state_file_is_not_run(tmp_path: Path) -> None:
     file = tmp_path / "detector.pth"
     for write in (lambda: torch.save(Malware(), file), lambda: file.write_bytes(pickle.dumps(Malware()))):
         write()
-        with pytest.raises(Unusable, match="cannot be read"):
-            check_state(file, {"a": torch.zeros(1)})
+        with pytest.raises(InvalidWeightsError, match="cannot be read"):
+            check_state_file(file, {"a": torch.zeros(1)})
     assert not (tmp_path / "harm").exists()
 
 
@@ -127,18 +127,22 @@ def test_a_damaged_file_in_the_cache_is_named(cache: Path, damaged: Callable[[st
     published = damaged("flipped bit")
     cache.mkdir(parents=True)
     (cache / published.name).write_bytes(published.read_bytes())
-    with pytest.raises(UserError, match=r"checksum.*delete it if it is there.*give parser\.weights;.*parser=mesh"):
+    with pytest.raises(
+        UserError, match=r"^weights: .*checksum.*delete it if it exists.*give weights; or use the mesh parser$"
+    ):
         find(published.as_uri())
 
 
 def test_without_network_the_user_learns_all_that_is_missing_and_what_to_do(cache: Path, detector_file: Path) -> None:
-    with pytest.raises(UserError, match=r"parser=farl: weights are missing.*parser=mesh needs no weights") as told:
+    with pytest.raises(
+        UserError, match=r"FaRL's weights are missing.*use the mesh parser, which needs no weights$"
+    ) as told:
         FaRLParser("lapa", None, None, CPU)
     message = str(told.value)
-    for word in ("mobilenet0.25_Final.pth", "farl.lapa", "parser.detector_weights and parser.weights", str(cache)):
+    for word in ("mobilenet0.25_Final.pth", "farl.lapa", "detector_weights and weights", str(cache)):
         assert word in message
     assert message.count("https://github.com/") == 2 and "\n" not in message
-    with pytest.raises(UserError, match=r"save https://\S*celebm\S* in .* give parser\.weights;"):
+    with pytest.raises(UserError, match=r"save https://\S*celebm\S* in .* give weights;"):
         FaRLParser("celebm", None, str(detector_file), CPU)
     assert list(cache.iterdir()) == []
 
@@ -154,13 +158,13 @@ def test_files_in_the_cache_need_no_network(
     from facer.face_parsing.farl import pretrain_settings
 
     cache.mkdir(parents=True)
-    cache_file(pretrained_urls["mobilenet"]).write_bytes(detector_file.read_bytes())
-    cache_file(pretrain_settings["lapa/448"]["url"][0]).write_bytes(parser_files["lapa"].read_bytes())
+    locate_cached_file(pretrained_urls["mobilenet"]).write_bytes(detector_file.read_bytes())
+    locate_cached_file(pretrain_settings["lapa/448"]["url"][0]).write_bytes(parser_files["lapa"].read_bytes())
     found, same = (parser.detect(marked_portraits[0]) for parser in (FaRLParser("lapa", None, None, CPU), lapa))
     assert len(found) == len(same) > 0
     assert all(np.array_equal(one.key_points, two.key_points) for one, two in zip(found, same, strict=True))
 
 
 def test_a_given_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"parser\.weights=.*nothing\.pt: cannot be read: No such file"):
+    with pytest.raises(UserError, match=r"^weights=.*nothing\.pt: cannot be read: No such file"):
         find("https://example.org/a.pt", str(tmp_path / "nothing.pt"))

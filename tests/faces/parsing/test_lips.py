@@ -5,7 +5,7 @@ from PIL import Image, ImageDraw
 from dda.faces.face_mesh import MeshFace
 from dda.faces.parsing.lips import LIPS_INNER, LIPS_OUTER, find_lips
 from dda.faces.preparation import PreparedFace
-from dda.faces.soft_masks import soft_polygons
+from dda.faces.soft_masks import draw_soft_polygons
 
 SKIN, LIP = (200, 150, 125), (170, 85, 85)
 
@@ -20,13 +20,13 @@ def moved(face: MeshFace, shift: tuple[float, float] = (0, 0), scale: float = 1.
     landmarks = face.landmarks.copy()
     lips = list(LIPS_OUTER + LIPS_INNER)
     center = landmarks[lips, :2].mean(0)
-    landmarks[lips, :2] = center + scale * (landmarks[lips, :2] - center) + np.array(shift) * face.unit
+    landmarks[lips, :2] = center + scale * (landmarks[lips, :2] - center) + np.array(shift) * face.unit_px
     return MeshFace(landmarks, face.score)
 
 
 def mesh_lips(face: MeshFace) -> np.ndarray:
     """What the mesh takes for lips and mouth, (512, 512) in [0, 1]."""
-    return soft_polygons([face.points[list(LIPS_OUTER)]], 512, 1)
+    return draw_soft_polygons([face.points[list(LIPS_OUTER)]], 512, 1)
 
 
 def overlap(mask: np.ndarray, other: np.ndarray) -> float:
@@ -61,7 +61,7 @@ def test_lips_are_part_of_the_mouth(prepared: PreparedFace) -> None:
 def test_teeth_are_no_lips(portraits: list[PreparedFace]) -> None:
     smile = portraits[0]
     mouth, lips = find_lips(smile.source, smile.regions.face)
-    inner = soft_polygons([smile.regions.face.points[list(LIPS_INNER)]], 512, 0.5) > 0.99
+    inner = draw_soft_polygons([smile.regions.face.points[list(LIPS_INNER)]], 512, 0.5) > 0.99
     red, green, blue = smile.source[inner].astype(float).T
     teeth = (blue > 140) & (red - green < 45)
     assert teeth.sum() > 100
@@ -73,8 +73,8 @@ def test_in_a_picture_without_colors_the_mesh_tells_teeth_from_lips(portraits: l
     gray = np.repeat(smile.source.mean(2, keepdims=True), 3, axis=2).astype(np.uint8)
     _, lips = find_lips(gray, smile.regions.face)
     line = [smile.regions.face.points[list(LIPS_INNER)]]
-    assert lips[soft_polygons(line, 512, 0.5) > 0.99].max() < 0.1
-    around = (mesh_lips(smile.regions.face) > 0.9) & (soft_polygons(line, 512, 0.5, grow=3) < 0.5)
+    assert lips[draw_soft_polygons(line, 512, 0.5) > 0.99].max() < 0.1
+    around = (mesh_lips(smile.regions.face) > 0.9) & (draw_soft_polygons(line, 512, 0.5, grow=3) < 0.5)
     assert np.median(lips[around]) > 0.5
 
 
@@ -83,7 +83,7 @@ def test_teeth_beyond_the_inner_line_of_the_mesh_teach_no_lip_color(prepared: Pr
     true = moved(face, scale=1.15)
     picture = drawn(true)
     points = face.points[list(LIPS_OUTER)]
-    teeth = soft_polygons([points.mean(0) + 0.6 * (points - points.mean(0))], 512, 0.3) > 0.5
+    teeth = draw_soft_polygons([points.mean(0) + 0.6 * (points - points.mean(0))], 512, 0.3) > 0.5
     picture[teeth] = np.clip(picture[teeth].mean(1, keepdims=True) + 100, 0, 255)
     _, lips = find_lips(picture, face)
     around = (mesh_lips(true) > 0.9) & ~teeth
@@ -94,7 +94,7 @@ def test_a_closed_mouth_is_all_lips(portraits: list[PreparedFace]) -> None:
     closed = portraits[1]
     _, lips = find_lips(closed.source, closed.regions.face)
     points = closed.regions.face.points[list(LIPS_INNER)]
-    inner = soft_polygons([points.mean(0) + 0.8 * (points - points.mean(0))], 512, 0.3) > 0.9
+    inner = draw_soft_polygons([points.mean(0) + 0.8 * (points - points.mean(0))], 512, 0.3) > 0.9
     assert lips[inner].min() > 0.9
 
 
@@ -114,7 +114,7 @@ def test_a_brown_lip_above_a_red_one_is_a_lip(prepared: PreparedFace) -> None:
     brown = (mesh_lips(face) > 0.5) & upper
     picture[brown] = np.clip(np.random.default_rng(1).normal(SKIN, 4, (int(brown.sum()), 3)), 0, 255)
     _, lips = find_lips(picture, face)
-    well_inside = brown & (soft_polygons([face.points[list(LIPS_OUTER)]], 512, 3) > 0.95)
+    well_inside = brown & (draw_soft_polygons([face.points[list(LIPS_OUTER)]], 512, 3) > 0.95)
     assert well_inside.sum() > 50 and np.median(lips[well_inside]) > 0.5
 
 

@@ -8,8 +8,8 @@ from dda.faces.parsing.mesh_masks import (
     EYE_SURROUNDS,
     FACE_OVAL,
     RegionMasks,
-    brow_outline,
-    mesh_regions,
+    compute_brow_outline,
+    draw_region_masks,
 )
 from dda.faces.preparation import PreparedFace
 from dda.regions import REGIONS
@@ -33,7 +33,7 @@ def test_masks_are_shares_that_sum_to_at_most_one(prepared: PreparedFace) -> Non
     masks = prepared.regions.masks
     assert masks.shape == (len(REGIONS), 512, 512) and masks.dtype == np.float32
     assert masks.min() >= 0 and masks.max() <= 1
-    assert prepared.regions.total.max() <= 1 + 1e-6
+    assert prepared.regions.total_mask.max() <= 1 + 1e-6
 
 
 def test_masks_are_disjoint(prepared: PreparedFace) -> None:
@@ -49,7 +49,7 @@ def test_every_region_has_its_place(prepared: PreparedFace) -> None:
     lips = inside(face, LIPS_OUTER, 0.95) & ~inside(face, LIPS_INNER, 1.15)
     assert np.median(regions["lips"][lips]) > 0.9
     for side in (0, 1):
-        x, y = brow_outline(face.points, side).mean(0).astype(int)
+        x, y = compute_brow_outline(face.points, side).mean(0).astype(int)
         assert regions["brows"][y, x] > 0.5
     for cheek in (50, 280):
         x, y = face.points[cheek].astype(int)
@@ -61,12 +61,12 @@ def test_every_region_has_its_place(prepared: PreparedFace) -> None:
 
 def test_eyeballs_are_left_alone(prepared: PreparedFace) -> None:
     for outline in EYE_OUTLINES:
-        eyeball = prepared.regions.total[inside(prepared.regions.face, outline, 0.8)]
+        eyeball = prepared.regions.total_mask[inside(prepared.regions.face, outline, 0.8)]
         assert eyeball.size > 50 and eyeball.mean() < 0.04 and eyeball.max() < 0.6
 
 
 def test_the_background_is_exactly_zero(prepared: PreparedFace) -> None:
-    total = prepared.regions.total
+    total = prepared.regions.total_mask
     away = ~inside(prepared.regions.face, FACE_OVAL, 1.5)
     assert away.mean() > 0.3 and not total[away].any()
     assert not total[0].any() and not total[:, 0].any() and not total[:, -1].any()
@@ -78,22 +78,24 @@ def test_skin_stops_at_what_covers_it(prepared: PreparedFace) -> None:
     patch = np.s_[y - 25 : y + 25, x - 25 : x + 25]
     picture[patch] = (20, 140, 40)
     assert prepared.regions["skin"][patch].mean() > 0.9
-    assert mesh_regions(picture, face)["skin"][patch].mean() < 0.05
+    assert draw_region_masks(picture, face)["skin"][patch].mean() < 0.05
 
 
 def test_skin_stops_at_a_scarf_over_the_chin(prepared: PreparedFace) -> None:
     face, picture = prepared.regions.face, prepared.source.copy()
     top = int(face.points[:, 1].max() - 0.25 * np.ptp(face.points[:, 1]))
     picture[top:] = (20, 60, 160)
-    covered = mesh_regions(picture, face)
+    covered = draw_region_masks(picture, face)
     assert covered["skin"][top + 6 :].sum() < 0.1 * prepared.regions["skin"][top + 6 :].sum()
-    assert covered.total[top + 6 :].sum() < 0.13 * prepared.regions.total[top + 6 :].sum()
-    assert covered.visible < prepared.regions.visible
+    assert covered.total[top + 6 :].sum() < 0.13 * prepared.regions.total_mask[top + 6 :].sum()
+    assert covered.visible < prepared.regions.visible_share
 
 
 def test_frames_of_glasses_are_no_skin(portraits: list[PreparedFace]) -> None:
     hopper = portraits[1]
-    face = inside(hopper.regions.face, FACE_OVAL, 0.9) & (np.arange(512)[:, None] > hopper.regions.face.eyes[0][1])
+    face = inside(hopper.regions.face, FACE_OVAL, 0.9) & (
+        np.arange(512)[:, None] > hopper.regions.face.eye_centers[0][1]
+    )
     dark = face & (hopper.source.max(-1) < 60)
     assert dark.sum() > 100
     assert np.median(hopper.regions["skin"][dark]) < 0.1
@@ -104,7 +106,7 @@ def test_an_eye_behind_a_dark_lens_gets_no_paint(prepared: PreparedFace) -> None
     lens = inside(face, EYE_SURROUNDS[0], 1.3)
     picture = prepared.source.copy()
     picture[lens] = (18, 18, 22)
-    eyes = mesh_regions(picture, face)["eyes"]
+    eyes = draw_region_masks(picture, face)["eyes"]
     assert eyes[lens].mean() < 0.1 * prepared.regions["eyes"][lens].mean()
     other = inside(face, EYE_SURROUNDS[1])
     assert eyes[other].mean() > 0.7 * prepared.regions["eyes"][other].mean()
@@ -120,12 +122,12 @@ def test_eyes_behind_lenses_as_bright_as_skin_are_told_by_their_paleness(
     lenses = inside(face, EYE_SURROUNDS[0], 1.3) | inside(face, EYE_SURROUNDS[1], 1.3)
     picture = prepared.source.copy()
     picture[lenses] = (picture[lenses] * np.exp([-2 / 3 * fall, fall / 3, fall / 3])).clip(0, 255).astype(np.uint8)
-    share = mesh_regions(picture, face)["eyes"].sum() / prepared.regions["eyes"].sum()
+    share = draw_region_masks(picture, face)["eyes"].sum() / prepared.regions["eyes"].sum()
     assert share == 0 if not painted else share > painted
 
 
 def test_exposure_does_not_move_the_masks(prepared: PreparedFace) -> None:
-    darker = mesh_regions((prepared.source * 0.7).astype(np.uint8), prepared.regions.face)
+    darker = draw_region_masks((prepared.source * 0.7).astype(np.uint8), prepared.regions.face)
     assert np.abs(darker.masks - prepared.regions.masks).mean() < 0.005
 
 
@@ -134,7 +136,7 @@ def test_an_eye_that_is_turned_away_gets_no_mask(prepared: PreparedFace) -> None
     outline = list(EYE_OUTLINES[1])
     center = landmarks[outline].mean(0)
     landmarks[outline] = center + 0.2 * (landmarks[outline] - center)
-    eyes = mesh_regions(prepared.source, MeshFace(landmarks, 1.0))["eyes"]
+    eyes = draw_region_masks(prepared.source, MeshFace(landmarks, 1.0))["eyes"]
     middle = int(landmarks[1, 0])  # the tip of the nose
     assert eyes[:, : middle - 20].sum() > 100
     assert eyes[:, middle + 40 :].sum() == 0
@@ -148,7 +150,7 @@ def test_an_eye_in_half_sight_is_judged_by_the_other_too(prepared: PreparedFace)
             fringe = inside(face, EYE_SURROUNDS[side])
             fringe[:, ::4] = False
             picture[fringe] = (18, 18, 22)
-        seen.append(mesh_regions(picture, face)["eyes"][inside(face, EYE_SURROUNDS[0])].mean())
+        seen.append(draw_region_masks(picture, face)["eyes"][inside(face, EYE_SURROUNDS[0])].mean())
     assert seen[0] > 1.1 * seen[1]
 
 
@@ -161,7 +163,7 @@ def test_the_outline_of_a_turned_face_holds_what_stands_before_its_oval(prepared
     landmarks[:, [0, 2]] += middle[[0, 2]]
     face = MeshFace(landmarks, 1.0)
     assert abs(face.yaw) > 30
-    oval = mesh_regions(prepared.source, face).oval
+    oval = draw_region_masks(prepared.source, face).oval
     lips = inside(face, LIPS_OUTER, 0.9)
     assert not inside(face, FACE_OVAL)[lips].all() and oval[lips].min() > 0.99
     assert oval[inside(face, FACE_OVAL, 0.9)].min() > 0.99 and oval[:, 0].max() == oval[0].max() == 0
@@ -169,7 +171,7 @@ def test_the_outline_of_a_turned_face_holds_what_stands_before_its_oval(prepared
 
 def test_visible_is_the_share_of_the_face_under_a_mask(prepared: PreparedFace) -> None:
     oval, face = prepared.regions.oval, prepared.regions.face
-    assert 0.6 < prepared.regions.visible < 1
+    assert 0.6 < prepared.regions.visible_share < 1
     none, half = np.zeros((4, 512, 512), np.float32), np.zeros((4, 512, 512), np.float32)
     assert RegionMasks(none, oval, face).visible == 0
     half[2] = 0.5 * oval

@@ -153,7 +153,7 @@ def test_no_noise_is_left_whatever_the_number_of_steps(steps: int) -> None:
 def test_the_crop_has_eyes_and_mouth_in_their_places(portraits: list[PreparedFace]) -> None:
     for portrait in portraits:
         face = portrait.regions.face
-        points = np.stack([*face.eyes, np.mean(face.mouth_corners, axis=0)])
+        points = np.stack([*face.eye_centers, np.mean(face.mouth_corners, axis=0)])
         places = np.array(CANONICAL_POINTS) * CROP_SIZE
         matrix = crop_matrix(face, places)
         assert np.abs(places @ matrix[:, :2].T + matrix[:, 2] - points).max() < 12

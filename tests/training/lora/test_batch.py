@@ -92,7 +92,7 @@ def test_shapes_and_ranges(pairs: list[AlignedPair]) -> None:
 def test_masks_move_with_the_picture(pairs: list[AlignedPair]) -> None:
     """Where the target differs from the source is where the masks are, after turning and shifting too."""
     pair = pairs[0]
-    painted = np.where(pair.regions.total[..., None] > 0.5, 255, np.zeros(3)).astype(np.uint8)
+    painted = np.where(pair.regions.total_mask[..., None] > 0.5, 255, np.zeros(3)).astype(np.uint8)
     batch = BatchMaker([AlignedPair(np.zeros_like(painted), painted, pair.regions, 0)], 64, 8, 1000, 0.3, 0.0).draw(
         16, generator(), ALL, CPU
     )

@@ -1,0 +1,115 @@
+"""Pretrained models: which model a folder or hub id holds, as the options to open it with."""
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+from dda.errors import OptionError, first_line
+from dda.models.compact.checkpoint import CONFIG as COMPACT_CONFIG
+from dda.models.compact.checkpoint import WEIGHTS as COMPACT_WEIGHTS
+from dda.models.compact.options import CompactOptions
+from dda.models.options import ModelOptions
+from dda.models.stable_diffusion.checkpoints.dda_folder import CONFIG as LORA_CONFIG
+from dda.models.stable_diffusion.checkpoints.dda_folder import WEIGHTS as LORA_WEIGHTS
+from dda.models.stable_diffusion.checkpoints.dda_folder import read_config
+from dda.models.stable_diffusion.options import StableDiffusionOptions
+from dda.options import check_limit, walk_options
+from dda.pairs.run_files import CHECKPOINT
+
+PIPELINE_CONFIG = "model_index.json"
+"""The file that marks a folder in the form of diffusers' pipelines."""
+
+HUB_TIMEOUT_S = 5.0
+"""How long the hub may take to answer at all."""
+
+M = TypeVar("M", bound=ModelOptions)
+
+
+def model_options(path_or_hub_id: str | Path | None, options: Mapping[str, Any]) -> ModelOptions:
+    """Return the options of the model that a folder or hub id holds, with ``options`` given by the caller.
+
+    Args:
+        path_or_hub_id: None: the compact model that comes with the package; a checkpoint folder of either model, or
+            the folder of a training that holds one; or a Stable Diffusion base model.
+        options: options of the model by name.
+
+    Raises:
+        OptionError: it is not there, or is none of these, or an option is unknown or not allowed.
+    """
+    if path_or_hub_id is None:
+        return _checked(CompactOptions, options)
+    name = str(path_or_hub_id)
+    if not os.path.exists(Path(name).expanduser()):
+        return _hub_options(name, options)
+    path = Path(name).expanduser()
+    if (path / CHECKPOINT).is_dir():
+        path = path / CHECKPOINT
+    return _folder_options(path, options)
+
+
+def _folder_options(path: Path, options: Mapping[str, Any]) -> ModelOptions:
+    if (path / LORA_CONFIG).is_file():
+        trained = read_config(path)
+        base = {"pretrained": trained["base"], "strength": float(trained["strength"])}
+        return _checked(StableDiffusionOptions, {"checkpoint": str(path)} | base | dict(options))
+    if (path / PIPELINE_CONFIG).is_file() or (path / "unet").is_dir():
+        return _checked(StableDiffusionOptions, {"pretrained": str(path)} | dict(options))
+    return _checked(CompactOptions, {"checkpoint": str(path)} | dict(options))
+
+
+def _hub_options(name: str, options: Mapping[str, Any]) -> ModelOptions:
+    folder = _download(name, [COMPACT_CONFIG, LORA_CONFIG])
+    if (folder / LORA_CONFIG).is_file():
+        return _folder_options(_download(name, [LORA_CONFIG, LORA_WEIGHTS]), options)
+    if _is_compact(folder):
+        return _folder_options(_download(name, [COMPACT_CONFIG, COMPACT_WEIGHTS]), options)
+    return _checked(StableDiffusionOptions, {"pretrained": name} | dict(options))
+
+
+def _is_compact(folder: Path) -> bool:
+    file = folder / COMPACT_CONFIG
+    return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("_class_name") == "CompactResidualModel"
+
+
+def _download(name: str, files: list[str]) -> Path:
+    """Return the folder of the Hugging Face cache that has those of the files that the hub has."""
+    try:
+        cached = Path(snapshot_download(name, allow_patterns=files, local_files_only=True))
+        if any((cached / file).is_file() for file in files[1:]) or (cached / "unet").is_dir():
+            return cached
+    except LocalEntryNotFoundError:
+        pass
+    except HFValidationError as error:
+        raise OptionError(
+            "path_or_hub_id", "there is no such folder, and it is not a hub id (owner/name)", name
+        ) from error
+    try:
+        HfApi().model_info(name, timeout=HUB_TIMEOUT_S)  # one question without retries: without a network it ends here
+        return Path(snapshot_download(name, allow_patterns=files))
+    except Exception as error:  # the hub's client has changed its exceptions with every HTTP library it used
+        raise OptionError(
+            "path_or_hub_id",
+            f"there is no such folder, it is not in the Hugging Face cache, and the hub did not give it "
+            f"({first_line(error)}); give a folder, or nothing for the weights that come with the package",
+            name,
+        ) from error
+
+
+def _checked(kind: type[M], options: Mapping[str, Any]) -> M:
+    known = [one.name for one in fields(kind)]
+    for name in options:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {close[0]}? " if close else ""
+            raise OptionError(name, f"{kind().name} has no such option; {meant}allowed: {', '.join(known)}")
+    made = kind(**options)
+    for name, declared in walk_options(made):
+        check_limit(name, getattr(made, name), declared.metadata.get("limit"))
+    return made
