@@ -49,7 +49,7 @@ def main() -> None:
             regions[row["content_hash"]] = draw_region_masks(source, detector(source)[0])
         face = regions[row["content_hash"]]
         recipe = paint(source, face, recipes[style])
-        reached = torch.from_numpy(face.total > 0.5)[None, None].double()
+        reached = torch.from_numpy(face.total_mask > 0.5)[None, None].double()
         for figures, picture in ((near, target), (untouched, source)):
             pair = (to_tensor(side).double()[None] for side in (picture, recipe))
             figures[style].append(float(masked_psnr(*pair, reached)))

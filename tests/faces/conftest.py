@@ -127,7 +127,7 @@ def celebm(open_farl: "Callable[[str], FaRLParser]") -> "FaRLParser":
 
 @pytest.fixture(scope="session")
 def mark() -> Callable[..., np.ndarray]:
-    """``mark(picture, row, column, small)``: the picture with a marker of a large or a small face at a grid position."""
+    """``mark(picture, row, column, small)``: the picture with a marker of a large or a small face in a grid cell."""
 
     def add_marker(picture: np.ndarray, row: int = 8, column: int = 8, small: bool = False) -> np.ndarray:
         picture = picture.copy()

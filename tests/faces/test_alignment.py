@@ -154,7 +154,7 @@ def test_warping_there_and_back_restores_the_picture() -> None:
     assert float(((back - picture).abs() * covered).max()) < 0.02
 
 
-def test_warp_down_is_antialiased() -> None:
+def test_supersampled_warping_is_antialiased() -> None:
     board = torch.from_numpy((np.indices((64, 64)).sum(0) % 2).astype(np.float32))[None, None]
     halved = warp_supersampled(board, torch.from_numpy(similarity(0, 2.0, 0, 0))[None], 32)
     assert torch.allclose(halved, torch.full_like(halved, 0.5), atol=1e-5)

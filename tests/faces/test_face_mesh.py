@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 from PIL import Image
 
 from dda.faces.face_mesh import EYE_OUTLINES, FaceDetector, MeshFace
+from tests.conftest import ROOT
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -125,3 +128,14 @@ def test_yaw_changes_by_the_rotation_of_the_mesh(degrees: int, face: MeshFace) -
     rotation = np.array([[np.cos(t), 0, -np.sin(t)], [0, 1, 0], [np.sin(t), 0, np.cos(t)]])
     turned = MeshFace((face.landmarks @ rotation.T).astype(np.float32), 1.0)
     assert turned.yaw == pytest.approx(face.yaw + degrees, abs=3)
+
+
+def test_detection_prints_nothing_to_standard_error() -> None:
+    """LiteRT's native code prints a notice when the first interpreter of a process is made."""
+    script = (
+        "from skimage.data import astronaut\n"
+        "from dda.faces.face_mesh import FaceDetector\n"
+        "print(len(FaceDetector()(astronaut())))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")

@@ -20,8 +20,8 @@ Prepare = Callable[..., list[PreparedFace | SourceError]]
 
 
 @pytest.fixture
-def look(tmp_path: Path, parser: MeshParser) -> Prepare:
-    """Prepare one picture, given as an array or as the bytes of its file."""
+def prepare(tmp_path: Path, parser: MeshParser) -> Prepare:
+    """``prepare(picture, faces, aligned)``: the faces of a picture, given as an array or as the bytes of its file."""
 
     def prepare_picture(
         picture: np.ndarray | bytes | None, faces: str = "largest", aligned: bool = False
@@ -36,46 +36,46 @@ def look(tmp_path: Path, parser: MeshParser) -> Prepare:
     return prepare_picture
 
 
-def shrunk(picture: np.ndarray, side: int) -> np.ndarray:
+def resize_square(picture: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))
 
 
-def only(found: list[PreparedFace | SourceError]) -> PreparedFace:
-    (face,) = found
+def get_only(faces: list[PreparedFace | SourceError]) -> PreparedFace:
+    (face,) = faces
     assert isinstance(face, PreparedFace)
     return face
 
 
-def test_a_photo_becomes_an_aligned_face(look: Prepare, astronaut: np.ndarray) -> None:
-    face = only(look(astronaut))
+def test_a_photo_becomes_an_aligned_face(prepare: Prepare, astronaut: np.ndarray) -> None:
+    face = get_only(prepare(astronaut))
     assert face.index == 0
     assert face.source.shape == (ALIGNED_SIZE, ALIGNED_SIZE, 3) and face.source.dtype == np.uint8
     left, right = face.regions.face.eye_centers
-    assert abs(left[1] - right[1]) < 12 and abs((left[0] + right[0]) / 2 - 256) < 20  # upright, in the middle
+    assert abs(left[1] - right[1]) < 12 and abs((left[0] + right[0]) / 2 - 256) < 20  # upright and centered
     assert 100 < right[0] - left[0] < 180
     assert face.regions.masks.shape == (4, ALIGNED_SIZE, ALIGNED_SIZE)
 
 
-def test_its_file_and_hash_are_those_of_its_pixels(look: Prepare, astronaut: np.ndarray) -> None:
-    face = only(look(astronaut))
+def test_the_png_and_the_hash_are_of_the_same_pixels(prepare: Prepare, astronaut: np.ndarray) -> None:
+    face = get_only(prepare(astronaut))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(face.source_png))), face.source)
     assert face.content_hash == hash_image(face.source)
     assert len(face.content_hash) == hashlib.sha256().digest_size * 2
-    assert only(look(astronaut)).content_hash == face.content_hash
-    assert only(look(astronaut[:, ::-1].copy())).content_hash != face.content_hash
+    assert get_only(prepare(astronaut)).content_hash == face.content_hash
+    assert get_only(prepare(astronaut[:, ::-1].copy())).content_hash != face.content_hash
 
 
-def test_an_aligned_picture_is_used_as_it_is(look: Prepare, portraits: list[PreparedFace]) -> None:
+def test_an_aligned_picture_is_used_unchanged(prepare: Prepare, portraits: list[PreparedFace]) -> None:
     picture = portraits[0].source
-    assert np.array_equal(only(look(picture, aligned=True)).source, picture)
+    assert np.array_equal(get_only(prepare(picture, aligned=True)).source, picture)
 
 
-def test_of_an_aligned_picture_the_middle_square_is_taken(look: Prepare, portraits: list[PreparedFace]) -> None:
+def test_the_middle_square_of_an_aligned_picture_is_used(prepare: Prepare, portraits: list[PreparedFace]) -> None:
     picture = portraits[0].source
     wide = np.pad(picture, ((0, 0), (40, 40), (0, 0)))
-    assert np.array_equal(only(look(wide, aligned=True)).source, picture)
+    assert np.array_equal(get_only(prepare(wide, aligned=True)).source, picture)
     larger = np.asarray(Image.fromarray(picture).resize((1024, 1024), Image.Resampling.BICUBIC))
-    assert np.abs(only(look(larger, aligned=True)).source.astype(int) - picture).mean() < 2
+    assert np.abs(get_only(prepare(larger, aligned=True)).source.astype(int) - picture).mean() < 2
 
 
 @pytest.mark.parametrize(
@@ -86,38 +86,40 @@ def test_of_an_aligned_picture_the_middle_square_is_taken(look: Prepare, portrai
         (b"", "rejected", "decode", "empty"),
         (None, "failed", "decode", ""),
     ],
-    ids=["no face", "text", "empty", "gone"],
+    ids=["no face", "text", "empty", "missing"],
 )
-def test_a_picture_that_cannot_be_used_says_where_and_why(
-    picture: np.ndarray | bytes | None, status: str, stage: str, reason: str, look: Prepare
+def test_a_picture_that_cannot_be_used_raises_its_stage_and_reason(
+    picture: np.ndarray | bytes | None, status: str, stage: str, reason: str, prepare: Prepare
 ) -> None:
     with pytest.raises(SourceError) as caught:
-        look(picture)
+        prepare(picture)
     assert (caught.value.status, caught.value.stage) == (status, stage)
     assert reason in caught.value.reason and caught.value.reason and "\n" not in caught.value.reason
+    kind = caught.value.reason.partition(":")[0]
+    assert not any(character.isdigit() for character in kind)  # reasons are counted by their kind
 
 
-def test_a_picture_cut_short_is_rejected(look: Prepare, photos: Path) -> None:
+def test_a_picture_cut_short_is_rejected(prepare: Prepare, photos: Path) -> None:
     with pytest.raises(SourceError) as caught:
-        look((photos / "bad" / "cut_short.jpg").read_bytes())
+        prepare((photos / "bad" / "cut_short.jpg").read_bytes())
     assert (caught.value.status, caught.value.stage) == ("rejected", "decode")
 
 
-def test_a_photo_of_things_has_no_face(photos: Path, look: Prepare) -> None:
+def test_a_photo_without_a_face_is_rejected(photos: Path, prepare: Prepare) -> None:
     with pytest.raises(SourceError, match="no face"):
-        look(read_image(photos / "bad" / "coffee.png"))
+        prepare(read_image(photos / "bad" / "coffee.png"))
 
 
-def test_a_face_of_few_pixels_is_rejected(look: Prepare, astronaut: np.ndarray) -> None:
-    (refused,) = look(shrunk(astronaut, 256))
-    assert isinstance(refused, SourceError)
-    assert (refused.status, refused.stage) == ("rejected", "align")
-    assert "too small" in refused.reason and "128" in refused.reason
+def test_a_small_face_is_rejected(prepare: Prepare, astronaut: np.ndarray) -> None:
+    (rejected,) = prepare(resize_square(astronaut, 256))
+    assert isinstance(rejected, SourceError)
+    assert (rejected.status, rejected.stage) == ("rejected", "align")
+    assert "too small" in rejected.reason and "128" in rejected.reason
 
 
-def test_an_aligned_picture_of_few_pixels_is_rejected(look: Prepare, portraits: list[PreparedFace]) -> None:
+def test_a_small_aligned_picture_is_rejected(prepare: Prepare, portraits: list[PreparedFace]) -> None:
     with pytest.raises(SourceError, match="too small: 100x100"):
-        look(shrunk(portraits[0].source, 100), aligned=True)
+        prepare(resize_square(portraits[0].source, 100), aligned=True)
 
 
 @pytest.fixture
@@ -127,54 +129,54 @@ def couple(astronaut: np.ndarray, hopper: np.ndarray) -> np.ndarray:
     return both
 
 
-def test_of_several_faces_the_policy_chooses(look: Prepare, couple: np.ndarray, portraits: list[PreparedFace]) -> None:
+def test_the_policy_selects_among_several_faces(
+    prepare: Prepare, couple: np.ndarray, portraits: list[PreparedFace]
+) -> None:
     astronaut, hopper = portraits
 
-    def apart(face: PreparedFace, other: PreparedFace) -> float:
+    def measure_difference(face: PreparedFace, other: PreparedFace) -> float:
         return float(np.abs(face.source.astype(int) - other.source)[100:400, 100:400].mean())
 
-    largest = only(look(couple))
-    assert apart(largest, hopper) < apart(largest, astronaut) / 4
-    faces = look(couple, faces="all")
+    largest = get_only(prepare(couple))
+    assert measure_difference(largest, hopper) < measure_difference(largest, astronaut) / 4
+    faces = prepare(couple, faces="all")
     assert [face.index for face in faces if isinstance(face, PreparedFace)] == [0, 1]
-    assert apart(faces[1], astronaut) < apart(faces[1], hopper) / 4
+    assert measure_difference(faces[1], astronaut) < measure_difference(faces[1], hopper) / 4
     with pytest.raises(SourceError, match="several faces: 2 in the picture"):
-        look(couple, faces="reject")
+        prepare(couple, faces="reject")
 
 
-def test_one_face_passes_every_policy(look: Prepare, astronaut: np.ndarray) -> None:
-    hashes = {only(look(astronaut, faces=policy)).content_hash for policy in ("largest", "all", "reject")}
+def test_every_policy_accepts_one_face(prepare: Prepare, astronaut: np.ndarray) -> None:
+    hashes = {get_only(prepare(astronaut, faces=policy)).content_hash for policy in ("largest", "all", "reject")}
     assert len(hashes) == 1
 
 
-def test_a_refused_face_does_not_take_the_others_along(look: Prepare, astronaut: np.ndarray) -> None:
+def test_a_rejected_face_does_not_affect_the_others(prepare: Prepare, astronaut: np.ndarray) -> None:
     both = np.zeros((512, 800, 3), np.uint8)
-    both[:, :512], both[:256, 512:768] = astronaut, shrunk(astronaut, 256)
-    first, second = look(both, faces="all")
+    both[:, :512], both[:256, 512:768] = astronaut, resize_square(astronaut, 256)
+    first, second = prepare(both, faces="all")
     assert isinstance(first, PreparedFace)
     assert isinstance(second, SourceError) and "too small" in second.reason
 
 
 @pytest.mark.skipif(not PORTRAITS.is_dir(), reason=f"no portraits at {PORTRAITS}")
-def test_a_profile_is_looked_for_again_in_its_crop(look: Prepare) -> None:
-    (guessed,) = look((PORTRAITS / "012.jpg").read_bytes())
-    assert isinstance(guessed, SourceError)
-    assert (guessed.status, guessed.stage) == (
-        "rejected",
-        "detect",
-    ) and "no face is found in its crop" in guessed.reason
-    only(look((PORTRAITS / "064.jpg").read_bytes()))  # turned nearly as far
+def test_a_turned_face_must_be_found_in_its_crop(prepare: Prepare) -> None:
+    (rejected,) = prepare((PORTRAITS / "012.jpg").read_bytes())
+    assert isinstance(rejected, SourceError)
+    assert (rejected.status, rejected.stage) == ("rejected", "detect")
+    assert "face turned away: " in rejected.reason and "no face is found in its crop" in rejected.reason
+    get_only(prepare((PORTRAITS / "064.jpg").read_bytes()))  # turned almost as far
 
 
 @pytest.mark.parametrize("part", [np.s_[:135], np.s_[:, 222:], np.s_[110:]], ids=["no mouth", "half a face", "no eyes"])
-def test_a_face_that_the_picture_cuts_off_is_rejected(
-    part: tuple[slice, ...], look: Prepare, astronaut: np.ndarray
+def test_a_face_cut_off_by_the_edge_is_rejected(
+    part: tuple[slice, ...], prepare: Prepare, astronaut: np.ndarray
 ) -> None:
     cut = np.ascontiguousarray(astronaut[part])
     enlarged = np.asarray(Image.fromarray(cut).resize((4 * cut.shape[1], 4 * cut.shape[0])))
-    (refused,) = look(enlarged)
-    assert isinstance(refused, SourceError) and (refused.status, refused.stage) == ("rejected", "detect")
-    assert "cut off: " in refused.reason
+    (rejected,) = prepare(enlarged)
+    assert isinstance(rejected, SourceError) and (rejected.status, rejected.stage) == ("rejected", "detect")
+    assert "cut off: " in rejected.reason
 
 
 @pytest.mark.parametrize(
@@ -183,9 +185,9 @@ def test_a_face_that_the_picture_cuts_off_is_rejected(
 )
 def test_a_face_turned_away_or_hidden_is_rejected(
     limit: str, value: float, stage: str, reason: str,
-    look: Prepare, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch,
+    prepare: Prepare, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(f"dda.faces.preparation.{limit}", value)
-    (refused,) = look(astronaut)
-    assert isinstance(refused, SourceError)
-    assert (refused.status, refused.stage) == ("rejected", stage) and reason in refused.reason
+    (rejected,) = prepare(astronaut)
+    assert isinstance(rejected, SourceError)
+    assert (rejected.status, rejected.stage) == ("rejected", stage) and reason in rejected.reason

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-from dda.errors import SourceError, UserError
+from dda.errors import OptionError, SourceError
 from dda.faces.dataset import FaceDataset
 from dda.faces.face import Face
 from dda.faces.parsing.farl import (
@@ -32,7 +32,7 @@ EYES = ((160, 234, 224, 254), (288, 234, 352, 254))
 NOSE, MOUTH, OPENING = (232, 290, 272, 330), (196, 346, 316, 392), (216, 362, 296, 376)
 
 
-def inside(box: tuple[int, int, int, int], margin: int = 5) -> tuple[slice, slice]:
+def shrink_box(box: tuple[int, int, int, int], margin: int = 5) -> tuple[slice, slice]:
     left, top, right, bottom = box
     return np.s_[top + margin : bottom - margin, left + margin : right - margin]
 
@@ -44,7 +44,7 @@ def face(template: np.ndarray) -> Face:
 
 @pytest.fixture(scope="session")
 def drawn(shades: dict[str, np.ndarray]) -> np.ndarray:
-    """A face in which every pixel has the color of its class."""
+    """A drawn face in which every pixel has the color of its class."""
     picture = Image.new("RGB", (512, 512), tuple(shades["background"].tolist()))
     draw = ImageDraw.Draw(picture)
 
@@ -68,35 +68,37 @@ def farl(request: pytest.FixtureRequest) -> FaRLParser:
     return request.getfixturevalue(request.param)
 
 
-def test_every_class_goes_to_its_region(farl: FaRLParser, drawn: np.ndarray, face: Face) -> None:
+def test_every_class_belongs_to_its_region(farl: FaRLParser, drawn: np.ndarray, face: Face) -> None:
     regions = farl.regions(drawn, face)
     boxes = {
-        "lips": (inside((196, 376, 316, 392)), inside((200, 347, 312, 361), 3)),
-        "skin": (inside(NOSE, 12), np.s_[300:330, 140:180], np.s_[130:170, 220:290]),
-        "brows": (inside((152, 196, 232, 212)), inside((280, 196, 360, 212))),
+        "lips": (shrink_box((196, 376, 316, 392)), shrink_box((200, 347, 312, 361), 3)),
+        "skin": (shrink_box(NOSE, 12), np.s_[300:330, 140:180], np.s_[130:170, 220:290]),
+        "brows": (shrink_box((152, 196, 232, 212)), shrink_box((280, 196, 360, 212))),
         "eyes": (np.s_[258:262, 175:210], np.s_[224:230, 300:340]),
     }
     for region, places in boxes.items():
         for place in places:
             assert regions[region][place].min() > (0.9 if region == "eyes" else 0.98), region
             assert max(regions[other][place].max() for other in REGIONS if other != region) < 0.1, region
-    for bare in (inside(OPENING), *(inside(eye, 8) for eye in EYES), np.s_[50:70, 220:280], np.s_[:20], np.s_[:, :80]):
-        assert not regions.total_mask[bare].any()  # mouth, eyeballs, hair, background: exactly nothing
+    mouth_and_eyeballs = [shrink_box(OPENING), *(shrink_box(eye, 8) for eye in EYES)]
+    hair_and_background = [np.s_[50:70, 220:280], np.s_[:20], np.s_[:, :80]]
+    for window in mouth_and_eyeballs + hair_and_background:
+        assert not regions.total_mask[window].any()  # exactly 0
 
 
-def test_glasses_and_neck_are_no_skin(
+def test_glasses_and_neck_are_not_skin(
     celebm: FaRLParser, drawn: np.ndarray, face: Face, shades: dict[str, np.ndarray]
 ) -> None:
     picture = drawn.copy()
     picture[262:272, 150:360], picture[470:] = shades["eyeg"], shades["neck"]
-    total = celebm.regions(picture, face).total
+    total = celebm.regions(picture, face).total_mask
     assert not total[264:270, 160:350].any() and not total[475:].any()
 
 
-def test_a_pixel_between_two_classes_is_a_share_of_both(
+def test_the_mask_of_a_mixed_pixel_is_its_class_probability(
     lapa: FaRLParser, drawn: np.ndarray, face: Face, shades: dict[str, np.ndarray]
 ) -> None:
-    """Labels that are averaged would invent a third class between the two; probabilities do not."""
+    """Averaged integer labels would give a third class between the two; probabilities do not."""
     picture = drawn.copy()
     place = np.s_[300:330, 140:180]
     for weight in (0.4, 0.5, 0.6):
@@ -106,12 +108,12 @@ def test_a_pixel_between_two_classes_is_a_share_of_both(
         probability = (likeness["face"] + likeness["nose"]) / sum(likeness.values())
         regions = lapa.regions(picture, face)
         expected = (probability - MIN_CLASS_PROBABILITY) / (1 - 2 * MIN_CLASS_PROBABILITY)
-        assert np.allclose(regions["skin"][inside((140, 300, 180, 330))], expected, atol=0.02)
+        assert np.allclose(regions["skin"][shrink_box((140, 300, 180, 330))], expected, atol=0.02)
         assert regions["brows"][place].max() < 0.02 and regions["lips"][place].max() < 0.02
 
 
-def test_what_the_parser_cannot_see_gets_no_mask(celebm: FaRLParser, template: np.ndarray) -> None:
-    """Beyond the square that celebm cuts out, any class would be as likely as any other."""
+def test_masks_are_zero_outside_the_field_of_view(celebm: FaRLParser, template: np.ndarray) -> None:
+    """Outside the square that celebm cuts out, logits of 0 would make all classes equally likely."""
     skin = np.full((512, 512, 3), (204, 153, 128), np.uint8)
     regions = celebm.regions(skin, Face(template * 0.4 + 20, 120.0, 1.0))
     (probabilities,) = celebm.predict_probabilities([skin], [regions.face])
@@ -121,15 +123,15 @@ def test_what_the_parser_cannot_see_gets_no_mask(celebm: FaRLParser, template: n
 
 
 @pytest.mark.parametrize("level", [0, 1, 255])
-def test_the_range_of_values_is_not_guessed(level: int, farl: FaRLParser, template: np.ndarray) -> None:
-    """facer takes a picture whose brightest value is 1 for one in [0, 1], and a rounded 1.0000001 for a mistake."""
+def test_the_value_range_is_not_guessed(level: int, farl: FaRLParser, template: np.ndarray) -> None:
+    """facer takes a picture with the maximum 1 for one in [0, 1], and rejects a rounded 1.0000001."""
     turned = np.array([[0.93, -0.21, 41.7], [0.21, 0.93, -17.3]])
-    for face in (Face(template, 320.0, 1.0), Face(template, 320.0, 1.0).moved(turned)):
+    for face in (Face(template, 320.0, 1.0), Face(template, 320.0, 1.0).transform(turned)):
         regions = farl.regions(np.full((512, 512, 3), level, np.uint8), face)
         assert np.isfinite(regions.masks).all() and regions["eyes"].max() == 0
 
 
-def test_a_batch_gives_what_each_face_gives_alone(
+def test_a_batch_gives_the_same_as_each_face_alone(
     farl: FaRLParser, drawn: np.ndarray, face: Face, marked_portraits: list[np.ndarray]
 ) -> None:
     turned = face.transform(np.array([[0.98, -0.17, 40], [0.17, 0.98, -30]]))
@@ -142,12 +144,12 @@ def test_a_batch_gives_what_each_face_gives_alone(
     assert not torch.allclose(together[1], together[2], atol=0.1)
 
 
-def test_the_same_face_is_parsed_the_same_however_often(lapa: FaRLParser, drawn: np.ndarray, face: Face) -> None:
+def test_parsing_the_same_face_again_gives_the_same_masks(lapa: FaRLParser, drawn: np.ndarray, face: Face) -> None:
     first, *others = (lapa.regions(drawn, face).masks for _ in range(4))
     assert all(np.array_equal(first, other) for other in others)
 
 
-def test_a_large_picture_has_faces_in_its_own_pixels(lapa: FaRLParser, template: np.ndarray) -> None:
+def test_key_points_are_in_pixels_of_a_large_picture(lapa: FaRLParser, template: np.ndarray) -> None:
     picture = np.full((1500, 2048, 3), 128, np.uint8)
     picture[2 * 250 : 2 * 270, 2 * 250 : 2 * 270] = (0, 255, 0)  # a marker that survives halving
     (face,) = lapa.detect(picture)
@@ -159,8 +161,8 @@ def test_a_large_picture_has_faces_in_its_own_pixels(lapa: FaRLParser, template:
 
 
 @pytest.fixture(scope="module")
-def facers_own() -> ModuleType:
-    """facer's detector as it is installed, apart from the one that this process uses."""
+def facer_module() -> ModuleType:
+    """facer's detector module, imported again without this project's changes."""
     spec = importlib.util.find_spec("facer.face_detection.retinaface")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -170,72 +172,72 @@ def facers_own() -> ModuleType:
 
 @pytest.mark.parametrize("size", [(512, 512), (1024, 683), (31, 1000), (7, 5), (1, 1)])
 @pytest.mark.parametrize("clip", [False, True])
-def test_anchors_are_those_of_facer_bit_for_bit(size: tuple[int, int], clip: bool, facers_own: ModuleType) -> None:
-    box = facers_own.PriorBox({**facers_own.cfg_mnet, "clip": clip}, size)
-    expected, found = box.generate_anchors(CPU), generate_anchors(box, CPU)
-    assert found.dtype == expected.dtype and torch.equal(found, expected)
+def test_anchors_equal_those_of_facer_bit_for_bit(size: tuple[int, int], clip: bool, facer_module: ModuleType) -> None:
+    box = facer_module.PriorBox({**facer_module.cfg_mnet, "clip": clip}, size)
+    expected, anchors = box.generate_anchors(CPU), generate_anchors(box, CPU)
+    assert anchors.dtype == expected.dtype and torch.equal(anchors, expected)
 
 
-def test_faces_are_found_as_with_facers_own_anchors(
-    lapa: FaRLParser, marked_portraits: list[np.ndarray], mark: Callable[..., np.ndarray], facers_own: ModuleType,
+def test_detections_equal_those_with_the_anchors_of_facer(
+    lapa: FaRLParser, marked_portraits: list[np.ndarray], mark: Callable[..., np.ndarray], facer_module: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     from facer.face_detection.retinaface import PriorBox
 
     pictures = [*marked_portraits, mark(np.full((300, 421, 3), 128, np.uint8), row=4, column=7, small=True)]
     assert PriorBox.generate_anchors is generate_anchors
-    found = [lapa.detect(picture) for picture in pictures]
-    monkeypatch.setattr(PriorBox, "generate_anchors", facers_own.PriorBox.generate_anchors)
-    for picture, faces in zip(pictures, found, strict=True):
+    detections = [lapa.detect(picture) for picture in pictures]
+    monkeypatch.setattr(PriorBox, "generate_anchors", facer_module.PriorBox.generate_anchors)
+    for picture, faces in zip(pictures, detections, strict=True):
         for ours, theirs in zip(faces, lapa.detect(picture), strict=True):
             assert np.array_equal(ours.key_points, theirs.key_points) and ours.size == theirs.size
-    assert [len(faces) for faces in found] == [1, 1, 1]
+    assert [len(faces) for faces in detections] == [1, 1, 1]
 
 
 # --- Eyes and outline ------------------------------------------------------------------------------------
 
 
-def eyeballs() -> np.ndarray:
+def draw_eyeballs() -> np.ndarray:
     picture = Image.new("L", (512, 512))
     for eye in EYES:
         ImageDraw.Draw(picture).ellipse(eye, fill=255)
     return np.asarray(picture, np.float32) / 255
 
 
-def test_the_ring_fades_away_from_the_eyes_and_reaches_higher_than_low(face: Face) -> None:
-    ring = draw_eye_ring(eyeballs(), face)
+def test_the_eye_ring_fades_out_and_is_higher_above_than_below(face: Face) -> None:
+    ring = draw_eye_ring(draw_eyeballs(), face)
     below, above = ring[255:400, 192], ring[233:100:-1, 192]
     for side, reach in ((below, LOWER_LID_HEIGHT_UNITS), (above, UPPER_LID_HEIGHT_UNITS)):
         assert (np.diff(side) <= 1e-6).all() and side[0] > 0.99
         assert np.flatnonzero(side)[-1] == pytest.approx(reach * face.unit_px, abs=3)
 
 
-def test_the_ring_turns_and_grows_with_the_face(face: Face) -> None:
-    upright = draw_eye_ring(eyeballs(), face)
+def test_the_eye_ring_rotates_with_the_face(face: Face) -> None:
+    upright = draw_eye_ring(draw_eyeballs(), face)
     upside_down = Face(512 - face.key_points, face.size, 1.0)
-    assert np.allclose(draw_eye_ring(eyeballs()[::-1, ::-1], upside_down)[::-1, ::-1], upright, atol=0.02)
+    assert np.allclose(draw_eye_ring(draw_eyeballs()[::-1, ::-1], upside_down)[::-1, ::-1], upright, atol=0.02)
 
 
-def test_an_eye_that_is_not_seen_has_no_ring(face: Face) -> None:
-    one = eyeballs()
+def test_an_eye_that_is_not_seen_has_no_eye_ring(face: Face) -> None:
+    one = draw_eyeballs()
     one[:, 256:] = 0
     ring = draw_eye_ring(one, face)
     assert ring[:, :256].any() and not ring[:, 300:].any()
     assert not draw_eye_ring(np.zeros_like(one), face).any()
 
 
-def test_the_outline_goes_around_what_is_covered(face: Face) -> None:
+def test_the_face_outline_includes_a_covered_part(face: Face) -> None:
     y, x = np.mgrid[:512, :512]
     oval = (((x - 256) / 140) ** 2 + ((y - 275) / 185) ** 2 < 1).astype(np.float32)
     assert np.abs(draw_face_outline(oval, face) - oval).mean() < 0.005
-    strip = oval * (y < 300)  # a veil from the nose down
+    strip = oval * (y < 300)  # a veil covers the face below the nose
     veiled = draw_face_outline(strip, face)
     assert veiled[365, 190:320].min() > 0.4 and veiled[300:].sum() > 5000
     assert (strip - veiled).clip(0).mean() < 0.002
     assert draw_face_outline(np.zeros_like(oval), face).sum() > 1000  # the key points alone
 
 
-def test_specks_are_none_of_the_face(
+def test_specks_do_not_belong_to_the_face(
     lapa: FaRLParser, drawn: np.ndarray, face: Face, shades: dict[str, np.ndarray]
 ) -> None:
     picture = drawn.copy()
@@ -245,7 +247,7 @@ def test_specks_are_none_of_the_face(
     assert np.abs(specked.masks - clean.masks).max() < 0.05 and np.abs(specked.oval - clean.oval).max() < 0.05
 
 
-def test_a_covered_face_is_refused(
+def test_a_covered_face_is_rejected(
     lapa: FaRLParser,
     drawn: np.ndarray,
     mark: Callable[..., np.ndarray],
@@ -262,31 +264,31 @@ def test_a_covered_face_is_refused(
     assert isinstance(refused, SourceError) and refused.stage == "parse" and "face hidden" in refused.reason
 
 
-# --- What facer needs ------------------------------------------------------------------------------------
+# --- facer and its files ------------------------------------------------------------------------------------
 
 
-def test_facer_does_not_change_how_the_process_computes(open_farl: Callable[[str], FaRLParser]) -> None:
+def test_opening_the_parser_does_not_change_cudnn_settings(open_farl: Callable[[str], FaRLParser]) -> None:
     assert torch.backends.cudnn.benchmark is False
     open_farl("lapa")
     assert torch.backends.cudnn.benchmark is False
 
 
 @pytest.mark.parametrize(("labels", "other", "classes"), [("lapa", "celebm", 19), ("celebm", "lapa", 11)])
-def test_weights_of_the_other_label_set_are_refused(
+def test_weights_of_the_other_label_set_are_rejected(
     labels: str, other: str, classes: int, parser_files: dict[str, Path], detector_file: Path
 ) -> None:
-    with pytest.raises(UserError, match=rf"\.pt tells {classes} classes apart, parser\.labels={labels}"):
+    with pytest.raises(OptionError, match=rf"^labels={labels}: has \d+ classes and the parser .*\.pt has {classes};"):
         FaRLParser(labels, str(parser_files[other]), str(detector_file), CPU)
 
 
 @pytest.mark.filterwarnings("ignore:'torch.load' received a zip file")
-def test_another_network_is_refused(detector_file: Path, parser_files: dict[str, Path], tmp_path: Path) -> None:
+def test_another_network_is_rejected(detector_file: Path, parser_files: dict[str, Path], tmp_path: Path) -> None:
     file = tmp_path / "other.pt"
     with warnings.catch_warnings(action="ignore", category=FutureWarning):
         torch.jit.save(torch.jit.script(nn.Linear(3, 4)), str(file))
-    with pytest.raises(UserError, match=r"parser\.weights: .*other\.pt is no FaRL parser"):
+    with pytest.raises(OptionError, match=r"^weights=.*other\.pt: not a FaRL parser"):
         FaRLParser("lapa", str(file), str(detector_file), CPU)
-    with pytest.raises(UserError, match=r"parser\.detector_weights: .*lapa\.pt cannot be read"):
+    with pytest.raises(OptionError, match=r"^detector_weights: .*lapa\.pt cannot be read"):
         FaRLParser("lapa", str(parser_files["lapa"]), str(parser_files["lapa"]), CPU)
 
 
@@ -315,8 +317,8 @@ def open_failing(detector_file: Path, tmp_path: Path) -> Callable[[float], FaRLP
     return make
 
 
-def test_lack_of_memory_is_told_from_other_failures(open_failing: Callable[[float], FaRLParser], face: Face) -> None:
-    """TorchScript's interpreter makes a plain RuntimeError of every error of torch's."""
+def test_out_of_memory_differs_from_other_failures(open_failing: Callable[[float], FaRLParser], face: Face) -> None:
+    """TorchScript's interpreter turns every error of torch into a plain RuntimeError."""
     parser = open_failing(1.0)
     red, green = np.zeros((2, 512, 512, 3), np.uint8)
     red[..., 0] = green[..., 1] = 255
@@ -327,22 +329,22 @@ def test_lack_of_memory_is_told_from_other_failures(open_failing: Callable[[floa
     assert not isinstance(other.value, torch.OutOfMemoryError)
 
 
-def test_a_device_too_small_for_the_parser_is_told(open_failing: Callable[[float], FaRLParser]) -> None:
-    with pytest.raises(UserError, match=r"^name=farl: FaRL does not fit into the memory of cpu; .*the mesh parser$"):
+def test_a_device_without_memory_for_the_parser_is_reported(open_failing: Callable[[float], FaRLParser]) -> None:
+    with pytest.raises(OptionError, match=r"^name=farl: FaRL does not fit into the memory of cpu; .*the mesh parser$"):
         open_failing(0.0)
 
 
-def test_without_facer_the_user_learns_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_without_facer_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "facer", None)
-    with pytest.raises(UserError, match=r"^name=farl: facer cannot be imported.*pip install pyfacer.*the mesh parser$"):
+    with pytest.raises(OptionError, match=r"^name=farl: facer cannot be imported.*pip install pyfacer.*mesh parser$"):
         FaRLParser("lapa", None, None, CPU)
 
 
-def test_without_libgl_the_user_learns_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_without_libgl_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message = "libGL.so.1: cannot open shared object file: No such file or directory"
     (tmp_path / "cv2.py").write_text(f"raise ImportError({message!r})\n")
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.split(".")[0] in ("cv2", "facer")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(UserError, match=r"libGL\.so\.1.*apt-get install libgl1.*the mesh parser$"):
+    with pytest.raises(OptionError, match=r"libGL\.so\.1.*apt-get install libgl1.*the mesh parser$"):
         FaRLParser("lapa", None, None, CPU)

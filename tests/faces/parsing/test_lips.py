@@ -15,8 +15,8 @@ def prepared(request: pytest.FixtureRequest, portraits: list[PreparedFace]) -> P
     return portraits[request.param]
 
 
-def moved(face: MeshFace, shift: tuple[float, float] = (0, 0), scale: float = 1.0) -> MeshFace:
-    """The face with its lips scaled about their center, then shifted by ``shift`` units."""
+def move_lips(face: MeshFace, shift: tuple[float, float] = (0, 0), scale: float = 1.0) -> MeshFace:
+    """Scale the lips of a face about their center, then shift them by ``shift`` face units."""
     landmarks = face.landmarks.copy()
     lips = list(LIPS_OUTER + LIPS_INNER)
     center = landmarks[lips, :2].mean(0)
@@ -24,18 +24,18 @@ def moved(face: MeshFace, shift: tuple[float, float] = (0, 0), scale: float = 1.
     return MeshFace(landmarks, face.score)
 
 
-def mesh_lips(face: MeshFace) -> np.ndarray:
-    """What the mesh takes for lips and mouth, (512, 512) in [0, 1]."""
+def draw_mesh_mouth(face: MeshFace) -> np.ndarray:
+    """Draw the mouth of the mesh, (512, 512) in [0, 1]."""
     return draw_soft_polygons([face.points[list(LIPS_OUTER)]], 512, 1)
 
 
-def overlap(mask: np.ndarray, other: np.ndarray) -> float:
+def compute_iou(mask: np.ndarray, other: np.ndarray) -> float:
     """Intersection over union of two soft masks."""
     return float(np.minimum(mask, other).sum() / np.maximum(mask, other).sum())
 
 
-def drawn(lips: MeshFace) -> np.ndarray:
-    """A picture of nothing but skin and lips, with a little noise."""
+def draw_face(lips: MeshFace) -> np.ndarray:
+    """Draw lips on plain skin, with a little noise."""
     picture = Image.new("RGB", (512, 512), SKIN)
     outline = [(float(x), float(y)) for x, y in lips.points[list(LIPS_OUTER)]]
     ImageDraw.Draw(picture).polygon(outline, fill=LIP)
@@ -43,8 +43,8 @@ def drawn(lips: MeshFace) -> np.ndarray:
     return np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8)
 
 
-def shut(face: MeshFace) -> MeshFace:
-    """The face with its inner lip line closed."""
+def close_mouth(face: MeshFace) -> MeshFace:
+    """Close the inner lip line of a face."""
     landmarks = face.landmarks.copy()
     upper, lower = list(LIPS_INNER[11:]), list(LIPS_INNER[9:0:-1])
     landmarks[upper] = landmarks[lower] = (landmarks[upper] + landmarks[lower]) / 2
@@ -58,7 +58,7 @@ def test_lips_are_part_of_the_mouth(prepared: PreparedFace) -> None:
     assert (lips <= mouth).all() and lips.sum() > 1000
 
 
-def test_teeth_are_no_lips(portraits: list[PreparedFace]) -> None:
+def test_teeth_are_not_lips(portraits: list[PreparedFace]) -> None:
     smile = portraits[0]
     mouth, lips = find_lips(smile.source, smile.regions.face)
     inner = draw_soft_polygons([smile.regions.face.points[list(LIPS_INNER)]], 512, 0.5) > 0.99
@@ -68,29 +68,29 @@ def test_teeth_are_no_lips(portraits: list[PreparedFace]) -> None:
     assert np.median(lips[inner][teeth]) < 0.1 and np.median(mouth[inner][teeth]) > 0.9
 
 
-def test_in_a_picture_without_colors_the_mesh_tells_teeth_from_lips(portraits: list[PreparedFace]) -> None:
+def test_the_mesh_separates_teeth_from_lips_in_a_gray_picture(portraits: list[PreparedFace]) -> None:
     smile = portraits[0]
     gray = np.repeat(smile.source.mean(2, keepdims=True), 3, axis=2).astype(np.uint8)
     _, lips = find_lips(gray, smile.regions.face)
     line = [smile.regions.face.points[list(LIPS_INNER)]]
     assert lips[draw_soft_polygons(line, 512, 0.5) > 0.99].max() < 0.1
-    around = (mesh_lips(smile.regions.face) > 0.9) & (draw_soft_polygons(line, 512, 0.5, grow=3) < 0.5)
+    around = (draw_mesh_mouth(smile.regions.face) > 0.9) & (draw_soft_polygons(line, 512, 0.5, grow=3) < 0.5)
     assert np.median(lips[around]) > 0.5
 
 
-def test_teeth_beyond_the_inner_line_of_the_mesh_teach_no_lip_color(prepared: PreparedFace) -> None:
-    face = shut(prepared.regions.face)
-    true = moved(face, scale=1.15)
-    picture = drawn(true)
+def test_teeth_outside_the_inner_lip_line_are_not_examples_of_a_lip(prepared: PreparedFace) -> None:
+    face = close_mouth(prepared.regions.face)
+    actual = move_lips(face, scale=1.15)
+    picture = draw_face(actual)
     points = face.points[list(LIPS_OUTER)]
     teeth = draw_soft_polygons([points.mean(0) + 0.6 * (points - points.mean(0))], 512, 0.3) > 0.5
     picture[teeth] = np.clip(picture[teeth].mean(1, keepdims=True) + 100, 0, 255)
     _, lips = find_lips(picture, face)
-    around = (mesh_lips(true) > 0.9) & ~teeth
+    around = (draw_mesh_mouth(actual) > 0.9) & ~teeth
     assert np.median(lips[around]) > 0.7 > np.median(lips[teeth])
 
 
-def test_a_closed_mouth_is_all_lips(portraits: list[PreparedFace]) -> None:
+def test_a_closed_mouth_has_lips_only(portraits: list[PreparedFace]) -> None:
     closed = portraits[1]
     _, lips = find_lips(closed.source, closed.regions.face)
     points = closed.regions.face.points[list(LIPS_INNER)]
@@ -99,42 +99,45 @@ def test_a_closed_mouth_is_all_lips(portraits: list[PreparedFace]) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.85, 1.15], ids=["thin", "full"])
-def test_colors_move_the_edge_from_where_the_mesh_has_it(prepared: PreparedFace, scale: float) -> None:
-    face = shut(prepared.regions.face)
-    true = moved(face, scale=scale)
-    _, lips = find_lips(drawn(true), face)
-    assert overlap(lips, mesh_lips(true)) > overlap(mesh_lips(face), mesh_lips(true)) + 0.1
+def test_colors_correct_the_edge_of_the_mesh(prepared: PreparedFace, scale: float) -> None:
+    face = close_mouth(prepared.regions.face)
+    actual = move_lips(face, scale=scale)
+    _, lips = find_lips(draw_face(actual), face)
+    expected = draw_mesh_mouth(actual)
+    assert compute_iou(lips, expected) > compute_iou(draw_mesh_mouth(face), expected) + 0.1
 
 
 def test_a_brown_lip_above_a_red_one_is_a_lip(prepared: PreparedFace) -> None:
-    """Colors tell lips from skin by the red one; what looks like skin well inside the mesh's line is a lip too."""
-    face = shut(prepared.regions.face)
-    picture = drawn(face)
+    """The examples of lips are red; a pixel well inside the outer lip line that looks like skin is a lip too."""
+    face = close_mouth(prepared.regions.face)
+    picture = draw_face(face)
     upper = np.arange(512)[:, None] < face.points[list(LIPS_INNER), 1].mean()
-    brown = (mesh_lips(face) > 0.5) & upper
+    brown = (draw_mesh_mouth(face) > 0.5) & upper
     picture[brown] = np.clip(np.random.default_rng(1).normal(SKIN, 4, (int(brown.sum()), 3)), 0, 255)
     _, lips = find_lips(picture, face)
     well_inside = brown & (draw_soft_polygons([face.points[list(LIPS_OUTER)]], 512, 3) > 0.95)
     assert well_inside.sum() > 50 and np.median(lips[well_inside]) > 0.5
 
 
-def test_a_mesh_that_slipped_is_put_right(prepared: PreparedFace) -> None:
-    face = shut(prepared.regions.face)
-    _, lips = find_lips(drawn(face), moved(face, shift=(2, 3)))
-    assert overlap(lips, mesh_lips(face)) > overlap(mesh_lips(moved(face, shift=(2, 3))), mesh_lips(face)) + 0.07
+def test_colors_correct_a_shifted_mesh(prepared: PreparedFace) -> None:
+    face = close_mouth(prepared.regions.face)
+    shifted = move_lips(face, shift=(2, 3))
+    _, lips = find_lips(draw_face(face), shifted)
+    expected = draw_mesh_mouth(face)
+    assert compute_iou(lips, expected) > compute_iou(draw_mesh_mouth(shifted), expected) + 0.07
 
 
-def test_where_colors_tell_nothing_the_mesh_decides(prepared: PreparedFace) -> None:
-    face = shut(prepared.regions.face)
+def test_the_mesh_decides_where_lips_look_like_skin(prepared: PreparedFace) -> None:
+    face = close_mouth(prepared.regions.face)
     blank = np.random.default_rng(0).normal(150, 4, (512, 512, 3)).astype(np.uint8)
     _, lips = find_lips(blank, face)
-    assert overlap((lips > 0.5).astype(float), mesh_lips(face)) > 0.85
+    assert compute_iou((lips > 0.5).astype(float), draw_mesh_mouth(face)) > 0.85
 
 
-def test_red_skin_far_from_the_mesh_is_no_lip(prepared: PreparedFace) -> None:
-    face = shut(prepared.regions.face)
+def test_red_skin_far_from_the_mesh_is_not_a_lip(prepared: PreparedFace) -> None:
+    face = close_mouth(prepared.regions.face)
     chin = face.points[152]
-    picture = drawn(face)
+    picture = draw_face(face)
     x, y = chin.astype(int)
     picture[y - 10 : y + 10, x - 10 : x + 10] = LIP
     _, lips = find_lips(picture, face)

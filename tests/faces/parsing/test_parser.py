@@ -14,8 +14,8 @@ from PIL import Image
 from dda.errors import OptionError, SourceError
 from dda.faces.alignment import ALIGNED_SIZE, invert_matrix, resample
 from dda.faces.dataset import FaceDataset
-from dda.faces.parsing.options import FaRLOptions
-from dda.faces.parsing.mesh import MeshOptions, MeshParser
+from dda.faces.parsing.mesh import MeshParser
+from dda.faces.parsing.options import FaRLOptions, MeshOptions
 from dda.faces.parsing.parser import FaceParser
 from dda.faces.preparation import PreparedFace, prepare_faces
 from dda.images import read_image, resize
@@ -154,7 +154,7 @@ def test_the_mesh_parser_needs_neither_facer_nor_opencv() -> None:
         "sys.modules.update(facer=None, cv2=None)  # importing them raises ImportError\n"
         "import torch\n"
         "import dda.faces.preparation\n"
-        "from dda.faces.parsing.mesh import MeshOptions\n"
+        "from dda.faces.parsing.options import MeshOptions\n"
         "MeshOptions().open(torch.device('cpu'))\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
