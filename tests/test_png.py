@@ -9,36 +9,36 @@ from skimage.data import astronaut
 from dda.png import encode_png
 
 
-def _noise(height: int, width: int) -> np.ndarray:
+def _make_noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("image", [astronaut(), _noise(1, 1), _noise(3, 7), _noise(64, 1)])
-def test_pillow_reads_the_pixels_that_were_packed(image: np.ndarray) -> None:
+@pytest.mark.parametrize("image", [astronaut(), _make_noise(1, 1), _make_noise(3, 7), _make_noise(64, 1)])
+def test_pillow_decodes_the_encoded_pixels(image: np.ndarray) -> None:
     with Image.open(io.BytesIO(encode_png(image))) as picture:
         assert picture.format == "PNG" and picture.mode == "RGB"
         assert np.array_equal(np.asarray(picture), image)
 
 
-def test_a_view_of_a_picture_is_packed_as_it_is_seen() -> None:
-    image = _noise(16, 12)
+def test_a_strided_view_is_encoded_like_its_copy() -> None:
+    image = _make_noise(16, 12)
     assert encode_png(image[::-1, ::2]) == encode_png(np.ascontiguousarray(image[::-1, ::2]))
 
 
-def test_checksums_hold() -> None:
-    encoded = encode_png(_noise(5, 4))
-    place = len(b"\x89PNG\r\n\x1a\n")
+def test_checksums_are_correct() -> None:
+    encoded = encode_png(_make_noise(5, 4))
+    offset = len(b"\x89PNG\r\n\x1a\n")
     kinds = []
-    while place < len(encoded):
-        length = int.from_bytes(encoded[place : place + 4], "big")
-        chunk = encoded[place + 4 : place + 8 + length]
-        assert zlib.crc32(chunk) == int.from_bytes(encoded[place + 8 + length : place + 12 + length], "big")
+    while offset < len(encoded):
+        length = int.from_bytes(encoded[offset : offset + 4], "big")
+        chunk = encoded[offset + 4 : offset + 8 + length]
+        assert zlib.crc32(chunk) == int.from_bytes(encoded[offset + 8 + length : offset + 12 + length], "big")
         kinds.append(chunk[:4])
-        place += 12 + length
+        offset += 12 + length
     assert kinds == [b"IHDR", b"IDAT", b"IEND"]
 
 
-def test_a_photo_takes_no_more_room_than_pillow_gives_it() -> None:
+def test_the_file_of_a_photo_is_no_larger_than_pillows() -> None:
     by_pillow = io.BytesIO()
     Image.fromarray(astronaut()).save(by_pillow, "PNG", compress_level=1)
     assert len(encode_png(astronaut())) <= len(by_pillow.getvalue())

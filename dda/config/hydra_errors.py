@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, ValidationError
 
-from dda.config.choices import owners
+from dda.config.choices import TARGET, owners
 from dda.errors import UserError, describe_error, first_line
 
 KINDS = {
@@ -31,10 +31,6 @@ def describe_command_error(error: BaseException) -> str | None:
     """Describe a user's error in one line, those that Hydra and OmegaConf raise included; None for a bug."""
     if line := describe_error(error):
         return line
-    # OmegaConf has no error of its own for a part of what is null.
-    parts = ("Unexpected type for root: NoneType", "reference_type=Optional[Dict[")
-    if isinstance(error, AssertionError | AttributeError) and any(part in str(error) for part in parts):
-        return "a part was given of a setting that is null, as model.style_images is for model=compact"
     if not isinstance(error, HydraException | InterpolationResolutionError):
         return None
     cause = error.__cause__ or error.__context__
@@ -46,13 +42,13 @@ def describe_command_error(error: BaseException) -> str | None:
 def describe_option_error(error: OmegaConfBaseException) -> str:
     """OmegaConf's refusal of a key or a value, in one line."""
     parent, key = error.parent_node, str(error.key)
-    if isinstance(error, ValidationError) and "is not a subclass of StyleConfig" in str(error):
+    if isinstance(error, ValidationError) and "is not a subclass of StyleOptions" in str(error):
         return f"style_set.styles.{key}: a style is added by an experiment, as conf/experiment/mix.yaml adds its own"
     if isinstance(error, ValidationError):
         return f"{error.full_key}={error.value}: {_allowed(error.object_type, key) or first_line(error)}"
     if parent is None or not isinstance(error, KeyError | AttributeError):
         return f"{error.full_key}: {first_line(error)}"
-    known = [str(name) for name in parent if name != "hydra"]
+    known = [str(name) for name in parent if name not in ("hydra", TARGET)]
     close = difflib.get_close_matches(key, known, n=1)
     full_key = str(error.full_key)
     if full_key in RENAMED:

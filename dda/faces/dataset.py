@@ -21,7 +21,7 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif",
     ".heic", ".heif",
 )  # fmt: skip
-FFHQ_ROOT = Path("datasets/ffhq")
+FFHQ_ROOT = "./datasets/ffhq/"
 DEMO_FILES = {  # public-domain portraits (NASA, US Navy) that two packages carry
     "astronaut.png": ("skimage", "data/astronaut.png"),
     "grace_hopper.jpg": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
@@ -163,7 +163,7 @@ class FFHQOptions(DatasetOptions):
 
     name: str = option("The dataset.", "ffhq", limit=one_of("ffhq"))
     root: str | None = option(
-        "Folder of the pictures.", str(FFHQ_ROOT), limit=FOLDER_PATH, is_path=True, changes_output=False
+        "Folder of the pictures.", FFHQ_ROOT, limit=FOLDER_PATH, is_path=True, changes_output=False
     )
     align: str = option("As of every dataset.", "none", limit=one_of("ffhq", "none"))
 

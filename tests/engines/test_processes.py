@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.test_amplify import same_products, wait_until
+from tests.stages.test_amplify import same_products, wait_until
 
 from dda.engines.processes import _command, _environment, _noted_signals, visible_gpus
 from dda.pairs.journal import find_journals, read_journal

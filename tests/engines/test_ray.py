@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.test_amplify import same_products, wait_until
+from tests.stages.test_amplify import same_products, wait_until
 
 from dda.pairs.manifest import read_rows
 from dda.pairs.plan import make_plan

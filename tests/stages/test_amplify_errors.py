@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from diffusers import UNet2DModel
-from tests.test_amplify import same_products
+from tests.stages.test_amplify import same_products
 
 from dda.models.compact.checkpoint import WEIGHTS, load_compact
 from dda.pairs.journal import PairRow
@@ -70,13 +70,13 @@ def test_a_mistake_ends_a_process_with_one_line_and_an_exit_code(tmp_path: Path,
         (["paths.outputs={tmp}/" + 300 * "x"], "File name too long; give a paths.outputs that can be written to"),
         (["paths.outputs={tmp}/nowhere"], "File exists; give a paths.outputs that can be written to"),
         (["batchsize=4"], "batchsize"),
-        (["model.style_images.a=b"], "a part was given of a setting that is null"),
-        (["model.style_images={{a: b}}"], "a part was given of a setting that is null"),
+        (["model.style_images.a=b"], "model.style_images: belongs to model=sd15"),
+        (["model.style_images={{a: b}}"], "model.style_images: belongs to model=sd15"),
         (
             ["model=sd15", "model.style_images={{Red lip: a.png}}"],
             "Red lip: there is no such entry yet; add it with a +",
         ),
-        (["model=sd15", "+model.style_images={{Red lip: 립 (1).png}}"], r"Red lip, 립 \(1\).png: cannot be read"),
+        (["model=sd15", "model.checkpoint=null", "+model.style_images={{Red lip: 립 (1).png}}"], r"Red lip, 립 \(1\).png: cannot be read"),
         (
             ["model=sd15", "model.style_images=none.png"],
             "model.style_images=none.png: .*a mapping such as {NAME: VALUE}",
