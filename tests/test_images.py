@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from dda.images import FORMATS, ImageError, ImageReadError, hash_image, read_image, resize, to_tensor, to_uint8
+from dda.png import encode_png
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore:Image size:Warning:PIL")
