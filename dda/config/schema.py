@@ -23,6 +23,7 @@ from dda.options import (
     option,
 )
 from dda.styles import StyleOptions
+from dda.tracking.options import LoggerOptions
 from dda.training.options import TrainerOptions
 
 SEED = Limit("between 0 and 2**63 - 1", lambda value: 0 <= value < 2**63)
@@ -53,23 +54,6 @@ class StyleSetConfig:
 
     name: str = option("Name of the style set.", limit=FOLDER_NAME, changes_output=False)
     styles: dict[str, StyleOptions] = option("The looks, by a short name; none: every style of the checkpoint.")
-
-
-@dataclass(kw_only=True)
-class LoggerConfig:
-    """Where the run is tracked. Nothing here changes a pixel."""
-
-    name: str = option("The tracker.", limit=one_of("wandb", "none"), changes_output=False)
-    project: str = option("W&B project.", is_text=True, changes_output=False)
-    entity: str | None = option("W&B user or team; null: your default.", is_text=True, changes_output=False)
-    mode: str = option(
-        "auto (online when logged in, else offline) | online | offline | disabled.",
-        limit=one_of("auto", "online", "offline", "disabled"),
-        changes_output=False,
-    )
-    grid_every: int = option(
-        "Batches between two pictures of the newest pairs; 0: never.", limit=at_least(0), changes_output=False
-    )
 
 
 @dataclass(kw_only=True)
@@ -141,7 +125,7 @@ class AmplifyConfig:
     parser: ParserOptions
     engine: EngineOptions
     launch: LaunchOptions
-    logger: LoggerConfig
+    logger: LoggerOptions
     paths: PathsConfig
 
 
@@ -175,7 +159,7 @@ class TrainConfig:
     train: TrainerOptions
     model: ModelOptions
     parser: ParserOptions
-    logger: LoggerConfig
+    logger: LoggerOptions
     paths: PathsConfig
 
 
@@ -197,7 +181,7 @@ class EvalConfig:
     tags: list[str] = option(TAGS_HELP, limit=TAGS)
     batch: BatchConfig
     parser: ParserOptions
-    logger: LoggerConfig
+    logger: LoggerOptions
     paths: PathsConfig
 
 

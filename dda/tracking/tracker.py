@@ -17,6 +17,7 @@ import wandb
 from PIL import Image
 
 from dda.tracking.artifacts import fingerprint
+from dda.tracking.options import TrackedConfig
 from dda.tracking.wandb_run import (
     check_answers,
     one_line,
@@ -175,7 +176,7 @@ class Tracker:
 
 @contextmanager
 def open_tracker(
-    cfg: Any, run_dir: Path, job_type: str, run_name: str, lineage: Mapping[str, Any] | None = None
+    cfg: TrackedConfig, run_dir: Path, job_type: str, run_name: str, lineage: Mapping[str, Any] | None = None
 ) -> Iterator[Tracker]:
     """Track one job in `run_dir/wandb` for the length of a `with` block.
 

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from pydantic import ValidationError  # W&B's own
 
 from dda.errors import first_line
+from dda.tracking.options import TrackedConfig
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ ANSWER_TIMEOUT = 2.0
 
 
 def open_wandb_run(
-    cfg: Any, run_dir: Path, job_type: str, run_name: str, config: Mapping[str, Any]
+    cfg: TrackedConfig, run_dir: Path, job_type: str, run_name: str, config: Mapping[str, Any]
 ) -> wandb.Run | None:
     """Open the W&B run: online where possible, else offline, else (with a warning) not at all.
 
@@ -140,7 +141,7 @@ def _mode(wanted: str) -> str:
     return "offline"
 
 
-def recorded_config(cfg: Any) -> dict[str, Any]:
+def recorded_config(cfg: TrackedConfig) -> dict[str, Any]:
     """`cfg` with every reference resolved, how it was composed where Hydra did it, and the project's commit.
 
     Raises:

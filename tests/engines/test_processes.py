@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.stages.test_amplify import same_products, wait_until
 
 from dda.engines.processes import _command, _environment, _noted_signals, visible_gpus
 from dda.pairs.journal import find_journals, read_journal
 from tests.conftest import ROOT
+from tests.stages.test_amplify import same_products, wait_until
 
 RunHere = Callable[..., None]
 

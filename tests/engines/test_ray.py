@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.stages.test_amplify import same_products, wait_until
 
 from dda.pairs.manifest import read_rows
 from dda.pairs.plan import make_plan
+from tests.stages.test_amplify import same_products, wait_until
 
 pytest.importorskip("ray.data", reason='engine=ray needs pip install -e ".[ray]"')
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from diffusers import UNet2DModel
-from tests.stages.test_amplify import same_products
 
 from dda.models.compact.checkpoint import WEIGHTS, load_compact
 from dda.pairs.journal import PairRow
 from dda.pairs.manifest import read_rows
+from tests.stages.test_amplify import same_products
 
 Snapshot = Callable[[Path], dict[str, bytes | None]]
 Finish = Callable[..., subprocess.CompletedProcess[str]]

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,6 @@ import pytest
 import wandb
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
 from PIL import Image
 
 from dda.tracking import wandb_run
@@ -29,9 +28,34 @@ from tests.tracking.wandb_server import API_KEY, Answering, serve
 pytestmark = pytest.mark.usefixtures("no_account")
 
 
-def make_config(**logger: Any) -> DictConfig:
-    logger = {"name": "wandb", "project": "dda", "entity": None, "mode": "auto"} | logger
-    return OmegaConf.create({"seed": 7, "tags": ["first"], "twice_seed": "${seed}${seed}", "logger": logger})
+@dataclass
+class Logger:
+    name: str = "wandb"
+    project: str = "dda"
+    entity: str | None = None
+    mode: str = "auto"
+
+
+@dataclass
+class Shard:
+    index: int
+    count: int
+
+
+@dataclass
+class Config:
+    logger: Logger
+    seed: int = 7
+    tags: list[str] = field(default_factory=lambda: ["first"])
+
+
+@dataclass
+class ShardConfig(Config):
+    shard: Shard = field(default_factory=lambda: Shard(0, 1))
+
+
+def make_config(**logger: Any) -> Config:
+    return Config(Logger(**logger))
 
 
 @pytest.fixture
@@ -66,7 +90,6 @@ def test_a_run_without_an_account_is_recorded_offline(
     found = read_summary(log)
     assert (found["state"], found["exit_code"]) == ("finished", 0)
     assert (found["name"], found["project"], found["tags"]) == ("my run", "dda", ["first"])
-    assert found["config"]["twice_seed"] == "77"
     assert found["summary"]["pairs_per_second"] == 7.5
     assert found["summary"]["pairs_done"] == 16
     assert found["summary"]["pairs"] == {"ok": 16, "rejected": 1}
@@ -166,8 +189,7 @@ def test_an_evaluation_made_anew_is_another_run(run_dir: Path) -> None:
 
 def test_shards_of_one_folder_have_their_own_runs(run_dir: Path) -> None:
     for index in (0, 1, 0):
-        config = OmegaConf.merge(make_config(), {"shard": {"index": index, "count": 2}})
-        assert isinstance(config, DictConfig)
+        config = ShardConfig(Logger(), shard=Shard(index, 2))
         with open_tracker(config, run_dir, "amplify", "group"):
             pass
     found = [read_summary(log) for log in run_dir.glob("wandb/offline-run-*/*.wandb")]
@@ -232,13 +254,6 @@ def test_hydra_overrides_and_choices_are_recorded(tmp_path: Path, run_dir: Path)
         HydraConfig.instance().cfg = None
     found = read_summary(find_log(run_dir))
     assert found["config"]["hydra"] == {"overrides": ["seed=3"], "choices": {"style_set": "natural"}}
-
-
-def test_a_missing_value_is_an_error(run_dir: Path) -> None:
-    config = make_config()
-    config.seed = "???"
-    with pytest.raises(MissingMandatoryValue), open_tracker(config, run_dir, "amplify", "group"):
-        pass
 
 
 @pytest.mark.parametrize("logger", [{"name": "none"}, {"mode": "disabled"}])
