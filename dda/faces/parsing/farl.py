@@ -29,7 +29,7 @@ EYE_CLASSES, LIP_CLASSES, BROW_CLASSES, SKIN_CLASSES = ("re", "le"), ("ulip", "l
 FACE_CLASSES = (*EYE_CLASSES, *LIP_CLASSES, *BROW_CLASSES, *SKIN_CLASSES, "imouth")
 
 DETECTOR_NAME = "mobilenet"
-"""RetinaFace's backbone, the one that facer publishes."""
+"""RetinaFace's backbone; facer's default."""
 
 PARSER_INPUT_PX = 448
 """Side of the parser's input picture."""
@@ -88,7 +88,7 @@ class FaRLParser:
             WeightsFile("weights", weights, parser_url, check_torchscript),
         )
         # 2. The detector. It makes its anchors anew for every picture, in a Python loop: 0.1 s at 1024x1024 in which no
-        # other thread runs. The method is the only thing it reads of the anchors.
+        # other thread runs. Its anchors come from this method only.
         retinaface.PriorBox.generate_anchors = generate_anchors
         self._device = device
         self._lock = threading.Lock()
