@@ -1,4 +1,4 @@
-"""The choices of `conf/`: the dataclass of options that each `conf/<group>/<choice>.yaml` names, and the keys they make."""
+"""The choices of `conf/`: the options that each `conf/<group>/<choice>.yaml` names, and the keys that they make."""
 
 import importlib
 import re
