@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from dda.config.limits import FOLDER_NAME
 from dda.errors import UserError
+from dda.options import FOLDER_NAME
 
 
 def _number(default: float, low: float, high: float) -> Any:

@@ -149,7 +149,7 @@ def _end(processes: Sequence[_Process]) -> None:
 def _command(run_name: str, index: int, count: int) -> list[str]:
     """This command line, as typed, for one shard."""
     typed = [argument for argument in sys.argv[1:] if argument.partition("=")[0].lstrip("+") not in _OURS]
-    alone = ["launch=none", "launch.processes=null"]
+    alone = ["launch=none"]
     shard = [f"shard.index={index}", f"shard.count={count}", f"run_name={quoted(run_name)}"]
     return [sys.executable, sys.argv[0], *typed, *alone, *shard]
 

@@ -1,6 +1,6 @@
 """Every file under conf/ composes, satisfies the schema and passes the checks."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import get_type_hints
 
@@ -10,9 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from dda.cli.arguments import GROUPS
 from dda.config.check import Config, check
+from dda.config.choices import GROUPS as GROUPS_BY_KEY
 from dda.config.choices import all_options, choices, path_keys, text_keys
+from dda.config.documentation import FILE, configuration_markdown
 from dda.config.schema import CONFIGS, AmplifyConfig, TrainConfig
 from dda.config.store import register_configs
+from dda.options import walk_options
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
@@ -98,3 +101,25 @@ def test_a_choice_has_the_same_values_in_the_configuration_and_in_python(key: st
         assert isinstance(given, dict)
         del given["_target_"]
         assert asdict(options()) == {str(one): value for one, value in given.items()}
+
+
+@pytest.mark.parametrize("key", ["model", "parser", "dataset", "engine", "launch", "train"])
+def test_the_comments_of_a_choice_say_what_its_options_mean(key: str) -> None:
+    kind = {**get_type_hints(TrainConfig), **get_type_hints(AmplifyConfig)}[key]
+    for name, options in choices(key, kind).items():
+        text = (CONF / GROUPS_BY_KEY.get(key, key) / f"{name}.yaml").read_text(encoding="utf-8")
+        comments = " ".join(text.replace("#", " ").split())
+        for option_name, option in walk_options(options):
+            assert option_name == "name" or " ".join(option.metadata["help"].split()) in comments, option_name
+
+
+@pytest.mark.parametrize("command", CONFIGS)
+def test_the_comments_of_a_command_say_what_its_keys_mean(command: str) -> None:
+    comments = " ".join((CONF / f"{command}.yaml").read_text(encoding="utf-8").replace("#", " ").split())
+    for option in fields(CONFIGS[command]):
+        if "help" in option.metadata and option.name != "batch_size":  # conf/batch/ has it
+            assert " ".join(option.metadata["help"].split()) in comments, option.name
+
+
+def test_the_documentation_of_the_configuration_is_up_to_date() -> None:
+    assert FILE.read_text(encoding="utf-8") == configuration_markdown(), "python -m dda.config.documentation"

@@ -133,12 +133,12 @@ def test_gpus_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["launch=local", "shard.index=0", "shard.count=2"], "shard.count=2: launch=local deals the shards itself"),
+        (["launch=local", "shard.index=0", "shard.count=2"], "shard.count=2: launch=local makes the shards itself"),
         (["launch=local", "engine=ray"], "launch=local: engine=ray starts processes itself"),
         (["launch=local", "device=cuda:1"], "device=cuda:1: each process gets a GPU of its own"),
         (["launch=local", "launch.processes=0"], "launch.processes=0: must be at least 1"),
-        (["launch.processes=2"], "launch.processes=2: belongs to launch=local"),
-        (["engine.workers=2"], "engine.workers=2: engine=local has no such setting"),
+        (["launch.processes=2"], "launch.processes: belongs to launch=local"),
+        (["engine.workers=2"], "engine.workers: belongs to engine=ray"),
         (["engine=ray", "faces=all", "num_pairs=3"], "engine=ray: with faces=all nobody knows beforehand"),
     ],
 )

@@ -70,7 +70,11 @@ class StableDiffusionOptions(ModelOptions):
         0.3,
         limit=NOISE_SHARE,
     )
-    scheduler: str = option("The diffusers scheduler.", "DDIMScheduler")
+    scheduler: str = option(
+        "diffusers' scheduler: DDIM-, EulerDiscrete-, HeunDiscrete-, KDPM2Discrete-, DPMSolverMultistep-, "
+        "DPMSolverSinglestep-, DEISMultistep- or UniPCMultistepScheduler.",
+        "DDIMScheduler",
+    )
     guidance: float = option("Classifier-free guidance scale; 1: none, at half the time.", 1.0, limit=GUIDANCE)
     conditioning: str = option(
         "Styles by region: attention (gated, one pass) | sum (of masked predictions, one pass a style).",
