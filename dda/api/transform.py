@@ -9,8 +9,9 @@ import torch
 from torch.utils.data import default_collate
 
 from dda.api.amplifier import Amplifier, StyleLike
-from dda.api.pictures import PictureLike, to_array
+from dda.api.pictures import PictureLike, PictureList
 from dda.errors import OptionError, SourceError
+from dda.faces.preparation import load_picture
 from dda.images import hash_image, to_tensor
 from dda.options import check_limit, one_of
 from dda.regions import REGIONS
@@ -69,9 +70,9 @@ class AmplifyTransform:
             OptionError: the model does not name its styles, and none are given.
         """
         try:
-            pair = self.amplifier(
-                image, self._draw_style(image), strength=self.strength, seed=self.seed, align=self.align
-            )
+            picture = load_picture(PictureList([image], aligned=False), "0")
+            style = self.draw_style(picture)
+            pair = self.amplifier(picture, style, strength=self.strength, seed=self.seed, align=self.align)
         except SourceError:
             if self.unusable == "skip":
                 return None
@@ -90,13 +91,14 @@ class AmplifyTransform:
             self._amplifier = Amplifier.from_pretrained(self.path_or_hub_id, **self.options)
         return self._amplifier
 
-    def _draw_style(self, image: PictureLike) -> StyleLike:
+    def draw_style(self, picture: np.ndarray) -> StyleLike:
+        """Return the style that a picture (uint8 (H, W, 3)) is painted in."""
         styles = self.styles or self.amplifier.styles
         if not styles:
             raise OptionError("styles", "must be given: the model takes any style, as a prompt")
         if len(styles) == 1:
             return styles[0]
-        return styles[pair_seed(self.seed, hash_image(to_array(image)), 0) % len(styles)]
+        return styles[pair_seed(self.seed, hash_image(picture), 0) % len(styles)]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_amplifier": None}

@@ -45,6 +45,20 @@ class PreparedFace:
     regions: RegionMasks
 
 
+def load_picture(dataset: PictureSource, path: str) -> np.ndarray:
+    """Load a picture as uint8 (H, W, 3) RGB.
+
+    Raises:
+        SourceError: it cannot be read ("failed": another try may succeed) or used ("rejected").
+    """
+    try:
+        return dataset.load(path)
+    except ImageReadError as error:
+        raise SourceError("failed", "decode", error.reason) from error
+    except ImageError as error:
+        raise SourceError("rejected", "decode", error.reason) from error
+
+
 def prepare_faces(
     dataset: PictureSource, path: str, parser: FaceParser, faces: str
 ) -> list[PreparedFace | SourceError]:
@@ -59,12 +73,7 @@ def prepare_faces(
     Raises:
         SourceError: the whole picture cannot be used.
     """
-    try:
-        image = dataset.load(path)
-    except ImageReadError as error:
-        raise SourceError("failed", "decode", error.reason) from error
-    except ImageError as error:
-        raise SourceError("rejected", "decode", error.reason) from error
+    image = load_picture(dataset, path)
     if dataset.aligned:
         image = _resize_middle_square(image)
     detected = parser.detect(image)

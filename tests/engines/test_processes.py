@@ -102,7 +102,7 @@ def test_a_process_gets_the_command_as_typed_but_for_what_makes_it_a_shard(monke
     _, script, *settings = _command("a b", 1, 2)
     assert script == "run_amplify.py"
     assert set(settings) == {
-        *("experiment=node", "num_pairs=3", "launch=none", "launch.processes=null"),
+        *("experiment=node", "num_pairs=3", "launch=none"),
         *("shard.index=1", "shard.count=2", "run_name='a b'"),
     }
 

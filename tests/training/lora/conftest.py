@@ -11,7 +11,7 @@ from dda.config.check import check
 from dda.config.store import register_configs
 from dda.faces.preparation import PreparedFace
 from dda.images import to_tensor
-from dda.training.compact.trainer import main
+from dda.stages.train import main
 
 SIZE = 64
 WHOLE_UPDATES = 250
@@ -76,8 +76,7 @@ def train(task: list[str]) -> Callable[..., Path]:
         with initialize_config_dir(str(Path(__file__).parents[3] / "conf"), version_base="1.3"):
             given = [*task, *settings, "logger=none", f"paths.outputs={outputs}", "run_name=run"]
             cfg = compose("train", given)
-        check(cfg)
-        main(cfg)
+        main(check(cfg, TrainConfig))
         return outputs / "train" / "run"
 
     return run
