@@ -28,7 +28,7 @@ train: $(READY) ## Train an amplifier from your pairs (ARGS="data.root=DIR ...")
 weights: $(READY) ## Train the five shipped styles again (PORTRAITS=DIR, EXCLUDE="002 003 ...")
 	$(if $(PORTRAITS),,$(error make weights: PORTRAITS=DIR must be given, a folder of portraits))
 	rm -rf outputs/authored
-	$(RUN) -m dda.authoring.author $(PORTRAITS) outputs/authored --lipstick 0.25 $(if $(EXCLUDE),--exclude $(EXCLUDE))
+	$(RUN) -m dda.authoring $(PORTRAITS) outputs/authored --lipstick 0.25 $(if $(EXCLUDE),--exclude $(EXCLUDE))
 	$(RUN) run_train.py data.root=outputs/authored train.init=scratch train.updates=2000 train.morphs=100 \
 		run_name=shipped $(ARGS)
 

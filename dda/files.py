@@ -1,11 +1,14 @@
-"""Files: writing them atomically, and digests of their content."""
+"""Files: writing them atomically, digests of their content, and listing them by stem."""
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from dda.errors import UserError
 
 
 def digest_file(file: Path) -> str:
@@ -42,3 +45,21 @@ def atomic_file(file: Path, tag: str = "new") -> Iterator[BinaryIO]:
     except Exception:  # what a full disk left would keep it full
         waiting.unlink(missing_ok=True)
         raise
+
+
+def files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """List the files of a folder with one of these suffixes by stem, in name order; hidden files are left out.
+
+    Stems are normalized (NFC): macOS stores é or 민 as several characters that look like one.
+
+    Raises:
+        UserError: two files have the same stem.
+    """
+    files: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.name.lower().endswith(suffixes) and not file.name.startswith("."):
+            stem = unicodedata.normalize("NFC", file.stem)
+            if other := files.get(stem):
+                raise UserError(f"{folder}: {other.name} and {file.name} have the same name; rename one of them")
+            files[stem] = file
+    return files

@@ -1,7 +1,7 @@
-"""Recipes: looks as numbers, from which the makeup artist authors seed pairs.
+"""Recipes: looks as parameters of a few makeup products, read from YAML.
 
-Colors are given in OKLab's polar form for a skin of medium depth; the artist adapts them to the face.
-Every amount is 0 when it is left out, so a recipe that names nothing leaves the face as it is.
+Colors are in the polar form of OKLab, for a skin of medium lightness; rendering adapts them to the face. Amounts
+default to 0, so a recipe without products leaves the face as it is.
 """
 
 import difflib
@@ -20,18 +20,18 @@ from dda.options import FOLDER_NAME
 
 
 def _number(default: float, low: float, high: float) -> Any:
-    """A field for a number within [``low``, ``high``]."""
+    """Declare a field for a number in [``low``, ``high``]."""
     return field(default=default, metadata={"range": (low, high)})
 
 
 def _amount(high: float = 1.0) -> Any:
-    """A field for an amount, 0 unless named."""
+    """Declare a field for an amount in [0, ``high``], 0 by default."""
     return _number(0.0, 0.0, high)
 
 
 @dataclass(frozen=True)
 class Pigment:
-    """A color in OKLab: ``hue`` in degrees (25 red, 55 brown, 345 plum), ``chroma``, ``lightness``."""
+    """A color in the polar form of OKLab; ``hue`` is in degrees (25 red, 55 brown, 345 plum)."""
 
     hue: float = _number(40.0, 0.0, 360.0)
     chroma: float = _number(0.1, 0.0, 0.3)
@@ -39,7 +39,7 @@ class Pigment:
 
     @property
     def lab(self) -> np.ndarray:
-        """The color as OKLab (3,)."""
+        """OKLab coordinates (3,) float32."""
         angle = math.radians(self.hue)
         a, b = self.chroma * math.cos(angle), self.chroma * math.sin(angle)
         return np.array([self.lightness, a, b], np.float32)
@@ -47,7 +47,7 @@ class Pigment:
 
 @dataclass(frozen=True)
 class Foundation:
-    """``evenness`` takes out blotches, not pores; ``brighten`` lifts the skin; ``dew`` adds to its glow."""
+    """Foundation: ``evenness`` removes blotches, not pores; ``dew`` strengthens the highlights of the skin."""
 
     evenness: float = _amount()
     brighten: float = _amount(0.2)
@@ -56,7 +56,7 @@ class Foundation:
 
 @dataclass(frozen=True)
 class Blush:
-    """Cheek color: ``placement`` is 0 along the cheekbone and 1 on the apples; ``lift`` moves it up."""
+    """Blush: ``placement`` is 0 along the cheekbone and 1 on the apple of the cheek; ``lift`` moves it up."""
 
     color: Pigment = field(default_factory=Pigment)
     coverage: float = _amount()
@@ -67,7 +67,7 @@ class Blush:
 
 @dataclass(frozen=True)
 class Sculpt:
-    """``contour`` deepens the hollows of the cheeks and the temples, ``highlight`` lifts the high points."""
+    """Contouring: ``contour`` darkens the hollows of cheeks and temples, ``highlight`` brightens the high points."""
 
     contour: float = _amount()
     highlight: float = _amount()
@@ -75,10 +75,10 @@ class Sculpt:
 
 @dataclass(frozen=True)
 class Shadow:
-    """Eye shadow: ``reach`` is its height from lash line to brow, ``wing`` its length past the outer corner.
+    """Eye shadow.
 
-    ``crease`` deepens the fold and the outer corner, ``lower`` is its share under the eye, ``shimmer`` lights
-    the middle of the lid.
+    ``reach`` is its height, as a share of the way from lash line to brow, ``wing`` its length past the outer corner,
+    ``lower`` its share below the eye. ``crease`` darkens the fold of the lid, ``shimmer`` brightens its middle.
     """
 
     color: Pigment = field(default_factory=Pigment)
@@ -92,7 +92,7 @@ class Shadow:
 
 @dataclass(frozen=True)
 class Liner:
-    """Liner: ``thickness`` and ``wing`` in eye widths, ``lift`` its slope, ``lower`` the share below."""
+    """Eyeliner: ``thickness`` and ``wing`` in eye widths, ``lift`` the wing's slope, ``lower`` the share below."""
 
     color: Pigment = field(default_factory=lambda: Pigment(50.0, 0.01, 0.2))
     coverage: float = _amount()
@@ -105,7 +105,7 @@ class Liner:
 
 @dataclass(frozen=True)
 class Brows:
-    """``fill`` closes gaps between hairs, ``darken`` deepens them, ``straight`` flattens the arch."""
+    """Brows: ``fill`` closes the gaps between hairs, ``darken`` darkens the hairs, ``straight`` flattens the arch."""
 
     fill: float = _amount()
     darken: float = _amount()
@@ -114,7 +114,7 @@ class Brows:
 
 @dataclass(frozen=True)
 class Lips:
-    """Lipstick: ``gloss`` strengthens shine, ``gradient`` fades it outwards, ``softness`` blurs its edge."""
+    """Lipstick: ``gloss`` strengthens highlights, ``gradient`` fades it outwards, ``softness`` blurs its edge."""
 
     color: Pigment = field(default_factory=Pigment)
     coverage: float = _amount()
@@ -125,7 +125,7 @@ class Lips:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One look."""
+    """One look: a name, which becomes the style's, and the products."""
 
     name: str
     foundation: Foundation = field(default_factory=Foundation)
@@ -141,7 +141,7 @@ def load_recipe(path: Path) -> Recipe:
     """Read a recipe from YAML.
 
     Raises:
-        UserError: unreadable, no YAML, or a key or value that no recipe has; names the file and the key.
+        UserError: the file cannot be read, is not YAML, or has an unknown key or a value that is not allowed.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -150,42 +150,42 @@ def load_recipe(path: Path) -> Recipe:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected keys and values such as 'name: My look', found {_brief(content)}")
+        raise UserError(f"{path}: expected keys and values such as 'name: My look', found {_describe(content)}")
     name = content.pop("name", None)
     if not isinstance(name, str) or not FOLDER_NAME.holds(name.strip()):
-        raise UserError(f"{path}: name: expected {FOLDER_NAME.allowed}, found {_brief(name)}")
-    return _build(Recipe, content, str(path), "", name=name)
+        raise UserError(f"{path}: name: expected {FOLDER_NAME.allowed}, found {_describe(name)}")
+    return _parse_group(Recipe, content, str(path), "", name=name)
 
 
-def named_recipes() -> dict[str, Recipe]:
-    """The recipes that come with the package, by style name."""
+def load_packaged_recipes() -> dict[str, Recipe]:
+    """Load the recipes that come with the package, by name."""
     folder = Path(str(resources.files("dda") / "assets" / "recipes"))
     recipes = [load_recipe(path) for path in sorted(folder.glob("*.yaml"))]
     return {recipe.name: recipe for recipe in recipes}
 
 
-def _build(kind: type, content: object, file: str, prefix: str, **given: str) -> Any:
-    """The dataclass ``kind`` from a mapping, each key checked."""
+def _parse_group(kind: type, content: object, file: str, prefix: str, **given: str) -> Any:
+    """Make the dataclass ``kind`` from a mapping and check each key; ``given`` are fields that are known already."""
     if not isinstance(content, Mapping):
-        raise UserError(f"{file}: {prefix.rstrip('.')}: expected a group of keys, found {_brief(content)}")
-    known = {item.name: item for item in fields(kind) if item.name not in given}
+        raise UserError(f"{file}: {prefix.rstrip('.')}: expected a group of keys, found {_describe(content)}")
+    known = {one.name: one for one in fields(kind) if one.name not in given}
     values: dict[str, Any] = dict(given)
     for key, value in content.items():
         where = f"{file}: {prefix}{key}"
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+            close = difflib.get_close_matches(str(key), known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(known)}"
             raise UserError(f"{where}: no such parameter; {hint}")
-        item = known[key]
-        if isinstance(item.type, type) and is_dataclass(item.type):
-            values[key] = _build(item.type, value, file, f"{prefix}{key}.")
+        declared = known[key]
+        if isinstance(declared.type, type) and is_dataclass(declared.type):
+            values[key] = _parse_group(declared.type, value, file, f"{prefix}{key}.")
             continue
-        low, high = item.metadata["range"]
+        low, high = declared.metadata["range"]
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise UserError(f"{where}: expected a number from {low:g} to {high:g}, found {_brief(value)}")
+            raise UserError(f"{where}: expected a number from {low:g} to {high:g}, found {_describe(value)}")
         values[key] = float(value)
     return kind(**values)
 
 
-def _brief(value: object) -> str:
+def _describe(value: object) -> str:
     return "nothing" if value is None else repr(value)[:60]
