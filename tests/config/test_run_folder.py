@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from dda.config.run_folder import last_written, resolve_run
+from dda.config.run_folder import evaluation_name, last_written, new_run_name, resolve_pairs, resolve_run
+from dda.config.schema import EvalConfig
 from dda.errors import UserError
-from tests.config.test_conf import load
+from tests.config.test_conf import load, load_checked
 
 
 def test_a_run_lies_under_outputs_by_task_and_name(tmp_path: Path) -> None:
@@ -47,3 +48,27 @@ def test_latest_needs_a_run(tmp_path: Path) -> None:
     cfg = load("amplify", f"paths.outputs={tmp_path}", "run_name=latest")
     with pytest.raises(UserError, match="there is no run in"):
         resolve_run(cfg, "amplify")
+
+
+def test_runs_that_start_in_the_same_second_have_names_of_their_own(tmp_path: Path) -> None:
+    """As two processes name them: each has a cache of its own."""
+    names = []
+    for _ in range(3):
+        new_run_name.cache_clear()
+        names.append(new_run_name("2026-12-01_10-00-00", str(tmp_path), "amplify"))
+    assert names == ["2026-12-01_10-00-00", "2026-12-01_10-00-00_2", "2026-12-01_10-00-00_3"]
+    assert names[-1] == new_run_name("2026-12-01_10-00-00", str(tmp_path), "amplify")  # the jobs of one process
+    assert sorted(folder.name for folder in (tmp_path / "amplify").iterdir()) == names
+
+
+@pytest.mark.parametrize("given", ["here", "{runs}/here", "latest"])
+def test_an_evaluation_takes_a_run_by_its_name_or_its_folder(given: str, tmp_path: Path) -> None:
+    runs = tmp_path / "amplify"
+    write(runs / "here" / "journal-0of1.jsonl", 3000)
+    cfg = load_checked(EvalConfig, f"paths.outputs={tmp_path}", f"run='{given.format(runs=runs)}'")
+    assert resolve_pairs(cfg) == runs / "here" and cfg.run_name == "here"
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run=gone: must be latest, or the folder of a run"):
+        evaluation_name(str(tmp_path), "gone", None)

@@ -76,7 +76,10 @@ def test_a_mistake_ends_a_process_with_one_line_and_an_exit_code(tmp_path: Path,
             ["model=sd15", "model.style_images={{Red lip: a.png}}"],
             "Red lip: there is no such entry yet; add it with a +",
         ),
-        (["model=sd15", "model.checkpoint=null", "+model.style_images={{Red lip: 립 (1).png}}"], r"Red lip, 립 \(1\).png: cannot be read"),
+        (
+            ["model=sd15", "model.checkpoint=null", "+model.style_images={{Red lip: 립 (1).png}}"],
+            r"Red lip, 립 \(1\).png: cannot be read",
+        ),
         (
             ["model=sd15", "model.style_images=none.png"],
             "model.style_images=none.png: .*a mapping such as {NAME: VALUE}",
