@@ -11,15 +11,8 @@ from dda.faces.alignment import CANONICAL_POINTS, CROP_SIZE
 from dda.faces.face_mesh import MeshFace
 from dda.faces.preparation import PreparedFace
 from dda.images import to_tensor
-from dda.models.compact.pipeline import (
-    RESIDUAL_SCALE,
-    CompactPipeline,
-    CompactResidualModel,
-    crop_matrix,
-    fade,
-    make_scheduler,
-    sample_residual,
-)
+from dda.models.compact.network import RESIDUAL_SCALE, CompactResidualModel, make_scheduler, sample_residual
+from dda.models.compact.pipeline import CompactPipeline, crop_matrix, fade
 from dda.regions import REGIONS
 from dda.styles import Style
 

@@ -4,7 +4,7 @@ import torch
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
 
 from dda.errors import UserError
-from dda.models.stable_diffusion.pipeline import schedulers
+from dda.models.stable_diffusion import schedulers
 from dda.models.stable_diffusion.schedulers import ALLOWED, REFUSED, Sampler, noise_levels
 
 SD15 = {

@@ -18,7 +18,8 @@ from dda.faces.parsing.mesh import MeshParser
 from dda.images import read_image
 from dda.models.compact.checkpoint import WEIGHTS, load_compact
 from dda.pairs.manifest import read_rows
-from dda.training.compact.trainer import _first_model, _held_out, _in_bf16
+from dda.stages.train import _held_out
+from dda.training.compact.trainer import _first_model, _in_bf16
 from dda.training.seed_pairs import AlignedPair, load_pairs
 from dda.training.validation import Validator
 
