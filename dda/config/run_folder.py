@@ -34,7 +34,10 @@ def resolve_pairs(cfg: EvalConfig) -> Path:
     Raises:
         UserError: neither is given or both are, or there is no such run.
     """
-    return _pairs_folder(cfg.paths.outputs, cfg.run, cfg.pairs)
+    folder = _pairs_folder(cfg.paths.outputs, cfg.run, cfg.pairs)
+    if not os.path.isdir(folder):
+        raise UserError(f"run={cfg.run}: must be latest, or the folder of a run (outputs/amplify/NAME) or its NAME")
+    return folder
 
 
 def last_written(folder: Path) -> int:
@@ -129,8 +132,5 @@ def _pairs_folder(outputs: str, run: str | None, pairs: str | None) -> Path:
         if newest is None:
             raise UserError(f"run=latest: there is no run in {runs} yet; make one with run_amplify.py")
         return newest
-    folders = [Path(str(run)), runs / str(run)]
-    found = next((folder for folder in folders if os.path.isdir(folder)), None)
-    if found is None:
-        raise UserError(f"run={run}: must be latest, or the folder of a run (outputs/amplify/NAME) or its NAME")
-    return found
+    folder, named = Path(str(run)), runs / str(run)
+    return named if os.path.isdir(named) and not os.path.isdir(folder) else folder

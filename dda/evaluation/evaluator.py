@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from dda.evaluation.metric_suite import MetricSuite
 from dda.evaluation.pair_loader import LoadedPair, UnusablePair, load_pair
 from dda.evaluation.result import PairResult
 from dda.faces.alignment import ALIGNED_SIZE
 from dda.faces.parsing.parser import NO_MEMORY, FaceParser
 from dda.images import to_tensor
-from dda.metrics.metric import PairBatch
-from dda.metrics.suite import Suite
+from dda.metrics.metric import PREFIXES, PairBatch
 from dda.pairs.folder import PairFiles
 from dda.system.thread_pool import prefetch_results, thread_pool
 
-THUMBNAILS = 256
+MAX_THUMBNAILS = 256
 """How many pairs, the first ones, keep small pictures for the report."""
 
 
@@ -37,7 +37,7 @@ class Measurement:
     features: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-class Evaluation:
+class Evaluator:
     """An iterable of measurements, one a pair in the order of the pairs; its length is their number.
 
     Pictures are decoded and parsed by ``workers`` threads ahead of the metrics. What is kept of a pair are numbers
@@ -52,7 +52,7 @@ class Evaluation:
     """
 
     def __init__(
-        self, pairs: Sequence[PairFiles], suite: Suite, parser: FaceParser, batch_size: int, workers: int
+        self, pairs: Sequence[PairFiles], suite: MetricSuite, parser: FaceParser, batch_size: int, workers: int
     ) -> None:
         self.pairs = pairs
         self.suite = suite
@@ -66,7 +66,7 @@ class Evaluation:
     def __iter__(self) -> Iterator[Measurement]:
         def load(numbered: tuple[int, PairFiles]) -> LoadedPair | PairResult:
             index, files = numbered
-            return _load(files, self.parser, index < THUMBNAILS)
+            return _load(files, self.parser, index < MAX_THUMBNAILS)
 
         window = self.workers + self.batch_size
         with (
@@ -143,18 +143,17 @@ def _row(files: PairFiles, status: str, reason: str = "") -> PairResult:
         source_path=str(files.source or ""),
         target_path=str(files.target or ""),
         oracle_path=str(files.oracle or ""),
-        made=dict(files.made),
+        numbers={PREFIXES["made"] + name: value for name, value in files.made.items()},
     )
 
 
-def _measure(pairs: Sequence[LoadedPair], suite: Suite) -> Iterator[Measurement]:
+def _measure(pairs: Sequence[LoadedPair], suite: MetricSuite) -> Iterator[Measurement]:
     """Measure pairs of one picture size, of which all or none have an oracle."""
     numbers = suite(_batch(pairs, suite.device))
     for index, pair in enumerate(pairs):
         row = _row(pair.files, "ok")
         row.face, row.thumbnails = pair.face, pair.thumbnails
-        for part in ("values", "baseline", "against_oracle", "untouched_against_oracle"):
-            setattr(row, part, {name: float(column[index]) for name, column in getattr(numbers, part).items()})
+        row.numbers |= {name: float(column[index]) for name, column in numbers.columns.items()}
         features = {side: values[index] for side, values in numbers.features.items()}
         yield Measurement(row, numbers.changes[index].numpy(), features)
 

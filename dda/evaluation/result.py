@@ -3,48 +3,36 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dda.metrics.metric import Column
+from dda.metrics.metric import PREFIXES, Column
 
 if TYPE_CHECKING:
     from dda.evaluation.verdict import Verdict
 
 SCHEMA_VERSION = 1
 
-# What a column of pairs.parquet is called, by the part of a pair's result it comes from.
-PREFIXES = {
-    "values": "",
-    "baseline": "baseline_",
-    "against_oracle": "oracle_",
-    "untouched_against_oracle": "untouched_oracle_",
-    "made": "made_",
-}
-
 
 @dataclass
 class PairResult:
-    """One pair, measured or refused.
+    """One pair, measured or rejected.
 
     Attributes:
         name: relative path of the source without its suffix (of the target where there is no source); unique.
-        status: "ok"; "rejected", a file is missing, unmatched, unreadable, the sizes differ, or the parser found the
+        status: "ok"; "rejected": a file is missing, unmatched, unreadable, the sizes differ, or the parser found the
             device's memory full.
         reason: why, in one short line; empty when ok.
         style: name of its style; empty when unknown.
         face: whose face it is, the content hash of the source; empty when the source was not read.
         source_path, target_path, oracle_path: the files as given, empty where there is none.
-        values: by column name; NaN where a metric does not apply (no face, or not in this region).
-        baseline: the same columns with the source as its own target, the identity baseline.
-        against_oracle: target against oracle, by column name without prefix ("psnr", "psnr_lips").
-        untouched_against_oracle: source against oracle, the same columns.
-        made: what the amplifier measured when it composed the pair, by measure.
+        numbers: by full name of the column (:attr:`Column.full_name`); NaN where a metric does not apply (no face, or
+            not in this region). What was noted when the pair was composed is among them, as "made_...".
         thumbnails: JPEG bytes by "source", "target" and "oracle", longer side 256 pixels; only of the first
-            `dda.evaluation.evaluator.THUMBNAILS` pairs and of those that the report names as best and worst.
+            `dda.evaluation.evaluator.MAX_THUMBNAILS` pairs and of those that the report names as best and worst.
     """
 
     name: str
@@ -55,11 +43,7 @@ class PairResult:
     source_path: str = ""
     target_path: str = ""
     oracle_path: str = ""
-    values: dict[str, float] = field(default_factory=dict)
-    baseline: dict[str, float] = field(default_factory=dict)
-    against_oracle: dict[str, float] = field(default_factory=dict)
-    untouched_against_oracle: dict[str, float] = field(default_factory=dict)
-    made: dict[str, float] = field(default_factory=dict)
+    numbers: dict[str, float] = field(default_factory=dict)
     thumbnails: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
@@ -85,17 +69,14 @@ class Result:
         title: name of the run or folder.
         pairs_root, oracle_root: the folders that were measured; oracle_root is None without an oracle.
         created: time in ISO 8601, UTC.
-        columns: the columns of `PairResult.values` and `baseline`, by name.
-        oracle_columns: those of `against_oracle`, by name without prefix; empty without an oracle.
+        columns: of the pairs, by full name, of every comparison; those with the oracle only where there is one.
         pairs: every pair chosen, rejected ones too.
-        overall, baseline: statistics of `values` and `baseline`, by column.
-        against_oracle, untouched_against_oracle: the same of the comparisons with the oracle.
-        by_style: style to column to statistic, of `values`; empty where no style is known.
-        oracle_by_style: the same of `against_oracle`.
+        statistics: of each column over the pairs, by full name.
+        by_style: style to full name to statistic; empty where no style is known.
         set_values, set_columns: numbers of the set as a whole, by name.
         missing: metric to the reason why it was not measured.
         verdicts: what the numbers mean, worst first.
-        best_worst: column (oracle columns as "oracle_NAME") to the names of up to four pairs at its two ends:
+        best_worst: full name to the names of up to four pairs at the two ends of the column:
             {"best": [...], "worst": [...]}, or {"lowest": [...], "highest": [...]} where neither end is better.
     """
 
@@ -104,14 +85,9 @@ class Result:
     oracle_root: str | None
     created: str
     columns: dict[str, Column]
-    oracle_columns: dict[str, Column]
     pairs: list[PairResult]
-    overall: dict[str, Statistic]
-    baseline: dict[str, Statistic]
-    against_oracle: dict[str, Statistic]
-    untouched_against_oracle: dict[str, Statistic]
+    statistics: dict[str, Statistic]
     by_style: dict[str, dict[str, Statistic]]
-    oracle_by_style: dict[str, dict[str, Statistic]]
     set_values: dict[str, float]
     set_columns: dict[str, Column]
     missing: dict[str, str]
@@ -125,11 +101,29 @@ class Result:
 
     @property
     def rejected(self) -> list[PairResult]:
+        """The pairs that could not be measured."""
         return [pair for pair in self.pairs if pair.status != "ok"]
+
+    def columns_of(self, comparison: str) -> list[Column]:
+        """Return the columns of one comparison, a key of `PREFIXES`."""
+        return [column for column in self.columns.values() if column.comparison == comparison]
+
+    def statistic(self, column: Column, comparison: str | None = None) -> Statistic | None:
+        """Return the statistic of a column, or of the same number of another comparison; None where there is none."""
+        return self.statistics.get((column.compared(comparison) if comparison else column).full_name)
+
+
+JSON_PARTS = {
+    "overall": "target",
+    "baseline": "untouched",
+    "against_oracle": "oracle",
+    "untouched_against_oracle": "untouched_oracle",
+}
+"""The parts of metrics.json, by the comparison whose statistics each holds."""
 
 
 def metrics_json(result: Result) -> bytes:
-    """The set's numbers as JSON, schema version 1; NaN and infinities, which JSON lacks, are null.
+    """Return the set's numbers as JSON, schema version 1; NaN and infinities, which JSON lacks, are null.
 
     The numbers of each pair are not in it but in pairs.parquet; rejected pairs are, each with its reason.
     """
@@ -144,15 +138,14 @@ def metrics_json(result: Result) -> bytes:
         "pairs": {"ok": counts["ok"], "rejected": counts["rejected"], "by_style": dict(styles)},
         "rejected": [{"name": pair.name, "reason": pair.reason} for pair in result.rejected],
         "verdicts": [asdict(verdict) for verdict in result.verdicts],
-        "columns": _dicts(result.columns),
-        "oracle_columns": _dicts(result.oracle_columns),
-        "set_columns": _dicts(result.set_columns),
-        "overall": _dicts(result.overall),
-        "baseline": _dicts(result.baseline),
-        "against_oracle": _dicts(result.against_oracle),
-        "untouched_against_oracle": _dicts(result.untouched_against_oracle),
-        "by_style": {style: _dicts(table) for style, table in result.by_style.items()},
-        "oracle_by_style": {style: _dicts(table) for style, table in result.oracle_by_style.items()},
+        "columns": _column_dicts(result.columns_of("target")),
+        "oracle_columns": _column_dicts(result.columns_of("oracle")),
+        "set_columns": _column_dicts(result.set_columns.values()),
+        **{part: _statistic_dicts(result, result.statistics, comparison) for part, comparison in JSON_PARTS.items()},
+        "by_style": {style: _statistic_dicts(result, table, "target") for style, table in result.by_style.items()},
+        "oracle_by_style": {
+            style: _statistic_dicts(result, table, "oracle") for style, table in result.by_style.items()
+        },
         "set_values": result.set_values,
         "missing": result.missing,
         "best_worst": result.best_worst,
@@ -162,18 +155,29 @@ def metrics_json(result: Result) -> bytes:
 
 
 def pairs_table(result: Result) -> pa.Table:
-    """The numbers of every pair, a row each; columns named with `PREFIXES`, null where a pair has no such number."""
+    """Return the numbers of every pair, a row each, null where a pair has no such number.
+
+    The columns are grouped by comparison, in the order of `PREFIXES`.
+    """
     texts = ("name", "status", "reason", "style", "face", "source_path", "target_path", "oracle_path")
     columns = {name: pa.array([_text(getattr(pair, name)) for pair in result.pairs], pa.string()) for name in texts}
-    for part, prefix in PREFIXES.items():
-        numbers: list[dict[str, float]] = [getattr(pair, part) for pair in result.pairs]
-        for name in dict.fromkeys(name for pair in numbers for name in pair):
-            columns[prefix + name] = pa.array([pair.get(name) for pair in numbers], pa.float64())
+    names = dict.fromkeys(name for pair in result.pairs for name in pair.numbers)
+    noted = [name for name in names if name.startswith(PREFIXES["made"])]
+    known = [column.full_name for comparison in PREFIXES for column in result.columns_of(comparison)]
+    for name in dict.fromkeys([*(name for name in known if name in names), *noted, *names]):
+        columns[name] = pa.array([pair.numbers.get(name) for pair in result.pairs], pa.float64())
     return pa.table(columns)
 
 
-def _dicts(items: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: asdict(item) for name, item in items.items()}
+def _column_dicts(columns: Iterable[Column]) -> dict[str, dict[str, Any]]:
+    return {
+        column.name: {key: value for key, value in asdict(column).items() if key != "comparison"} for column in columns
+    }
+
+
+def _statistic_dicts(result: Result, table: Mapping[str, Statistic], comparison: str) -> dict[str, dict[str, Any]]:
+    columns = result.columns_of(comparison)
+    return {column.name: asdict(table[column.full_name]) for column in columns if column.full_name in table}
 
 
 def _finite(value: Any) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dda.metrics.metric import Column
+from dda.metrics.metric import Column, PairSet
 from dda.regions import REGIONS
 
 
@@ -19,6 +19,21 @@ def column(style: str) -> Column:
         about=f"How alike the color change of {style} is from person to person (mean cosine over all pairs of "
         "people); a style that ought to suit each person differently is rightly below 1.",
     )
+
+
+class Consistency:
+    """How alike each style is from person to person (:func:`consistency`), a :class:`SetMetric`."""
+
+    needs = "it needs a named style on at least two faces"
+
+    def __call__(self, pairs: PairSet) -> dict[Column, float]:
+        """Return the mean cosine in [-1, 1] of each style that two people wear."""
+        named = np.array([bool(style) for style in pairs.styles])
+        if not named.any():
+            return {}
+        styles, people = np.asarray(pairs.styles)[named], np.asarray(pairs.people)[named]
+        found = consistency(pairs.changes[named], styles, people)
+        return {column(style): value for style, value in found.items() if not np.isnan(value)}
 
 
 def consistency(changes: np.ndarray, styles: Sequence[str], people: Sequence[str]) -> dict[str, float]:

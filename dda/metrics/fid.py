@@ -4,7 +4,8 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from dda.metrics.inception import WEIGHTS
-from dda.metrics.metric import Column
+from dda.metrics.metric import Column, PairSet
+from dda.metrics.set_distance import measure_set_distance
 
 COLUMN = Column(
     name="fid",
@@ -16,6 +17,16 @@ COLUMN = Column(
     "is far too high for fewer than some thousand pairs, and sees no single pair.",
     weights=WEIGHTS,
 )
+
+
+class Fid:
+    """FID of the targets to the true ones, beside that of the untouched sources, a :class:`SetMetric`."""
+
+    needs = "it needs at least two pairs, with an oracle where one was given"
+
+    def __call__(self, pairs: PairSet) -> dict[Column, float]:
+        """Return the distances; nothing for fewer than two pairs."""
+        return measure_set_distance(COLUMN, fid, pairs)
 
 
 def fid(true: torch.Tensor, made: torch.Tensor) -> float:

@@ -6,7 +6,8 @@ import torch
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from dda.metrics.inception import WEIGHTS
-from dda.metrics.metric import Column
+from dda.metrics.metric import Column, PairSet
+from dda.metrics.set_distance import measure_set_distance
 
 SUBSETS, SUBSET_SIZE = 100, 50
 
@@ -20,6 +21,16 @@ COLUMN = Column(
     "unbiased for small sets too, but noisy, and it sees no single pair.",
     weights=WEIGHTS,
 )
+
+
+class Kid:
+    """KID of the targets to the true ones, beside that of the untouched sources, a :class:`SetMetric`."""
+
+    needs = "it needs at least two pairs, with an oracle where one was given"
+
+    def __call__(self, pairs: PairSet) -> dict[Column, float]:
+        """Return the distances; nothing for fewer than two pairs."""
+        return measure_set_distance(COLUMN, lambda true, made: kid(true, made, pairs.seed), pairs)
 
 
 def kid(true: torch.Tensor, made: torch.Tensor, seed: int = 0) -> float:

@@ -1,12 +1,24 @@
 """What every metric has in common: the number it yields, and the pairs that it is given."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from dda.regions import REGIONS
+
+PREFIXES = {
+    "target": "",
+    "untouched": "baseline_",
+    "oracle": "oracle_",
+    "untouched_oracle": "untouched_oracle_",
+    "made": "made_",
+}
+"""What the name of a column begins with, by the comparison that it holds: target with source, source with itself (the
+identity baseline), target with oracle, source with oracle, and what was noted when the pair was composed."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +33,7 @@ class Column:
         better: "higher", "lower", "band" (neither too little nor too much), "zero" or "none" (it only describes).
         about: one sentence: what it measures, and what it cannot tell.
         weights: the learned weights it used; "" where there are none.
+        comparison: which two pictures it compares, a key of `PREFIXES`.
     """
 
     name: str
@@ -30,6 +43,16 @@ class Column:
     better: str
     about: str
     weights: str = ""
+    comparison: str = "target"
+
+    @property
+    def full_name(self) -> str:
+        """Its name among the columns of all comparisons: "psnr", "baseline_psnr", "oracle_psnr"."""
+        return PREFIXES[self.comparison] + self.name
+
+    def compared(self, comparison: str) -> "Column":
+        """The same number of another comparison."""
+        return replace(self, comparison=comparison)
 
 
 @dataclass
@@ -67,6 +90,29 @@ class PairBatch:
         return self.masks[:, index : index + 1]
 
 
+@dataclass(frozen=True)
+class PairSet:
+    """Measured pairs, as metrics of the whole set take them; N pairs, in one order throughout.
+
+    Attributes:
+        columns: the columns of single pairs that were measured, by full name.
+        numbers: (N,) of each of them, NaN where it does not apply.
+        changes: mean CIELAB change of each region (N, 4, 3), NaN where a face lacks it.
+        styles: N names; empty where unknown.
+        people: whose face each pair shows, N names.
+        features: Inception's features of each pair (2048,), by "source", "target" and "oracle"; empty where not used.
+        seed: of what is drawn at random.
+    """
+
+    columns: Mapping[str, Column]
+    numbers: Mapping[str, np.ndarray]
+    changes: np.ndarray
+    styles: Sequence[str]
+    people: Sequence[str]
+    features: Sequence[Mapping[str, torch.Tensor]]
+    seed: int
+
+
 class Distance(Protocol):
     """How alike two pictures are, any two: source and target, or target and oracle."""
 
@@ -85,6 +131,20 @@ class PairMetric(Protocol):
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
         """By column name, one number a pair (N,); NaN where it does not apply."""
+        ...
+
+
+class SetMetric(Protocol):
+    """Numbers of a set of pairs as a whole.
+
+    Attributes:
+        needs: what it needs, in words for where it has no value.
+    """
+
+    needs: str
+
+    def __call__(self, pairs: PairSet) -> dict[Column, float]:
+        """Return the numbers that have a meaning for this set; none where it is too small."""
         ...
 
 

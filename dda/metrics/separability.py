@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dda.metrics.metric import Column
+from dda.metrics.metric import Column, PairSet
 from dda.regions import REGIONS
 
 NEIGHBORS = 5
@@ -20,6 +20,21 @@ COLUMN = Column(
     "pairs of other people (a picture counts as a person); by chance one over the number of styles. Styles that are "
     "apart are not yet good.",
 )
+
+
+class Separability:
+    """How well the styles of a set can be told apart (:func:`separability`), a :class:`SetMetric`."""
+
+    needs = "it needs at least two named styles, and more pairs of more faces"
+
+    def __call__(self, pairs: PairSet) -> dict[Column, float]:
+        """Return the accuracy in [0, 1]; nothing where the set is too small."""
+        named = np.array([bool(style) for style in pairs.styles])
+        if not named.any():
+            return {}
+        styles, people = np.asarray(pairs.styles)[named], np.asarray(pairs.people)[named]
+        value = separability(pairs.changes[named], styles, people)
+        return {} if np.isnan(value) else {COLUMN: value}
 
 
 def separability(changes: np.ndarray, styles: Sequence[str], people: Sequence[str]) -> float:

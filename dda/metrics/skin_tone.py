@@ -1,5 +1,6 @@
 """Skin tone as a continuous axis, and whether a metric depends on it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,8 @@ import torch
 from scipy.stats import spearmanr
 
 from dda.metrics.color import to_lab
-from dda.metrics.metric import Column, PairBatch, weighted_mean
+from dda.metrics.labels import column_label
+from dda.metrics.metric import Column, PairBatch, PairSet, weighted_mean
 
 GRAY = 3.0
 """Chroma (CIELAB) up to which skin is that of a picture without colors, whose angle would be that of noise."""
@@ -70,3 +72,46 @@ def tone_gap(values: np.ndarray, ita: np.ndarray, people: Sequence[str]) -> Tone
     gap = float(values[ita >= light].mean() - values[ita <= dark].mean())
     varied = len(np.unique(values)) > 1
     return ToneGap(gap, float(spearmanr(values, ita).statistic) if varied else np.nan)
+
+
+class SkinToneGaps:
+    """How each measured column that has a good end or a band goes with skin tone, a :class:`SetMetric`."""
+
+    needs = "it needs pairs of at least six people, some with darker skin than others"
+
+    def __call__(self, pairs: PairSet) -> dict[Column, float]:
+        """Return the gap and the rank correlation of each column (:func:`tone_gap`) where they are known."""
+        found: dict[Column, float] = {}
+        for column in pairs.columns.values():
+            is_judged = column.comparison == "target" and column.better not in ("none", "zero")
+            if not (is_judged or column.comparison == "oracle"):
+                continue
+            gap = tone_gap(pairs.numbers[column.full_name], pairs.numbers["skin_tone"], pairs.people)
+            for tone_column, value in zip(tone_columns(column), (gap.gap, gap.spearman), strict=True):
+                if not np.isnan(value):
+                    found[tone_column] = value
+        return found
+
+
+def tone_columns(column: Column) -> tuple[Column, Column]:
+    """Return the columns of the gap and of the rank correlation of a pair's column."""
+    name = column.full_name
+    gap = Column(
+        name=f"tone_gap_{name}",
+        unit=column.unit,
+        low=-math.inf,
+        high=math.inf,
+        better="zero",
+        about=f"{column_label(name)} of the third of the pairs with the lightest skin less that of the darkest third; "
+        "styles and poses that fall unevenly on the thirds move it too.",
+    )
+    spearman = Column(
+        name=f"tone_rank_{name}",
+        unit="",
+        low=-1,
+        high=1,
+        better="zero",
+        about=f"Spearman's rank correlation of {column_label(name)} with the skin tone (ITA); it sees any monotonous "
+        "trend, however slight.",
+    )
+    return gap, spearman

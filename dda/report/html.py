@@ -8,7 +8,7 @@ import base64
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import resources
 from typing import Any
@@ -18,8 +18,8 @@ import numpy as np
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from dda.evaluation.labels import digits, label, number, unit_label
 from dda.evaluation.result import PairResult, Result, Statistic
+from dda.metrics.labels import column_label, count_decimals, format_number, unit_label
 from dda.metrics.metric import Column
 from dda.png import encode_png
 
@@ -67,22 +67,16 @@ def html_report(result: Result, plots: Mapping[str, np.ndarray]) -> bytes:
         oracle_root=result.oracle_root,
         verdict=_verdict(result),
         directions=_DIRECTIONS,
-        summary=[
-            _summary_row(column, result.overall.get(name), result.baseline.get(name))
-            for name, column in result.columns.items()
-        ],
-        oracle=[
-            _summary_row(column, result.against_oracle.get(name), result.untouched_against_oracle.get(name))
-            for name, column in result.oracle_columns.items()
-        ],
+        summary=_summary_rows(result, "target", "untouched"),
+        oracle=_summary_rows(result, "oracle", "untouched_oracle"),
         set_values=[
             _describe(column) | {"value": _set_value(result, name)}
             for name, column in result.set_columns.items()
             if not name.startswith(("tone_gap_", "tone_rank_"))
         ],
         skin_tones=_skin_tones(result),
-        missing=[(label(name), reason) for name, reason in result.missing.items()],
-        legend=[_describe(column) for column in result.columns.values()],
+        missing=[(column_label(name), reason) for name, reason in result.missing.items()],
+        legend=[_describe(column) for column in result.columns_of("target")],
         by_style=_by_style(result),
         plots=[_plot(name, picture) for name, picture in plots.items()],
     )
@@ -137,9 +131,9 @@ def _verdict(result: Result) -> dict[str, Any]:
 
 
 def _describe(column: Column) -> dict[str, str]:
-    low, high = (f"{end:g}" if math.isfinite(end) else number(end, 0) for end in (column.low, column.high))
+    low, high = (f"{end:g}" if math.isfinite(end) else format_number(end, 0) for end in (column.low, column.high))
     return {
-        "label": label(column.name),
+        "label": column_label(column.name),
         "unit": unit_label(column.unit),
         "better": column.better,
         "about": column.about,
@@ -148,8 +142,15 @@ def _describe(column: Column) -> dict[str, str]:
     }
 
 
+def _summary_rows(result: Result, comparison: str, untouched: str) -> list[dict[str, Any]]:
+    return [
+        _summary_row(column, result.statistic(column), result.statistic(column, untouched))
+        for column in result.columns_of(comparison)
+    ]
+
+
 def _summary_row(column: Column, ours: Statistic | None, untouched: Statistic | None) -> dict[str, Any]:
-    decimals = digits((statistic.mean for statistic in (ours, untouched) if statistic), column.unit)
+    decimals = count_decimals((statistic.mean for statistic in (ours, untouched) if statistic), column.unit)
     return _describe(column) | {
         "ours": _estimate(ours, decimals),
         "baseline": _estimate(untouched, decimals),
@@ -163,13 +164,13 @@ def _estimate(statistic: Statistic | None, decimals: int) -> dict[str, str] | No
         return None
     low, high = statistic.low, statistic.high
     known = math.isfinite(low) and math.isfinite(high) and high - low > 1e-6
-    interval = f"{number(low, decimals)} to {number(high, decimals)}" if known else ""
-    return {"mean": number(statistic.mean, decimals), "interval": interval}
+    interval = f"{format_number(low, decimals)} to {format_number(high, decimals)}" if known else ""
+    return {"mean": format_number(statistic.mean, decimals), "interval": interval}
 
 
 def _set_value(result: Result, name: str) -> str:
     value = result.set_values[name]
-    return number(value, digits([value], result.set_columns[name].unit))
+    return format_number(value, count_decimals([value], result.set_columns[name].unit))
 
 
 def _skin_tones(result: Result) -> list[dict[str, str]]:
@@ -179,9 +180,9 @@ def _skin_tones(result: Result) -> list[dict[str, str]]:
     return [
         _describe(result.set_columns[f"tone_gap_{name}"])
         | {
-            "label": label(name),
+            "label": column_label(name),
             "gap": _set_value(result, f"tone_gap_{name}"),
-            "rank": number(ranks[name], digits(ranks.values(), "")),
+            "rank": format_number(ranks[name], count_decimals(ranks.values(), "")),
         }
         for name in names
     ]
@@ -190,19 +191,18 @@ def _skin_tones(result: Result) -> list[dict[str, str]]:
 def _by_style(result: Result) -> dict[str, Any]:
     counts = Counter(pair.style for pair in result.measured)
     tables = list(result.by_style.values())
-    rows = [
-        _style_row(column, [table.get(name) for table in tables], result.baseline.get(name))
-        for name, column in result.columns.items()
-    ]
-    for name, column in result.oracle_columns.items():
-        of_styles = [result.oracle_by_style.get(style, {}).get(name) for style in result.by_style]
-        row = _style_row(column, of_styles, result.untouched_against_oracle.get(name))
-        rows.append(row | {"label": label(f"oracle_{name}")})
+    rows = []
+    for comparison, untouched in (("target", "untouched"), ("oracle", "untouched_oracle")):
+        for column in result.columns_of(comparison):
+            row = _style_row(
+                column, [table.get(column.full_name) for table in tables], result.statistic(column, untouched)
+            )
+            rows.append(row | {"label": column_label(column.full_name)})
     return {"styles": [{"name": style, "count": counts[style]} for style in result.by_style], "rows": rows}
 
 
 def _style_row(column: Column, of_styles: Sequence[Statistic | None], untouched: Statistic | None) -> dict[str, Any]:
-    decimals = digits((statistic.mean for statistic in (*of_styles, untouched) if statistic), column.unit)
+    decimals = count_decimals((statistic.mean for statistic in (*of_styles, untouched) if statistic), column.unit)
     cells = [_estimate(statistic, decimals) for statistic in of_styles]
     return _describe(column) | {"cells": cells, "untouched": _estimate(untouched, decimals)}
 
@@ -210,11 +210,11 @@ def _style_row(column: Column, of_styles: Sequence[Statistic | None], untouched:
 def _plot(name: str, picture: np.ndarray) -> dict[str, Any]:
     kind, _, rest = name.partition("_")
     if kind == "distribution":
-        caption = f"{label(rest)} by style"
+        caption = f"{column_label(rest)} by style"
     elif name.startswith("skin_tone_"):
-        caption = f"{label(name.removeprefix('skin_tone_'))} by skin tone of the source"
+        caption = f"{column_label(name.removeprefix('skin_tone_'))} by skin tone of the source"
     else:
-        caption = label(name)
+        caption = column_label(name)
     return {
         "kind": _PLOT_KINDS[kind],
         "caption": caption,
@@ -234,55 +234,49 @@ def _data(result: Result) -> dict[str, Any]:
         for jpeg in pair.thumbnails.values():
             pictures.setdefault(jpeg, len(pictures))
     return {
-        "columns": [
-            _column(column, "", (pair.values.get(name, math.nan) for pair in result.measured), result.overall.get(name))
-            for name, column in result.columns.items()
-        ],
-        "oracle_columns": [
-            _column(
-                column,
-                "oracle_",
-                (pair.against_oracle.get(name, math.nan) for pair in result.measured),
-                result.against_oracle.get(name),
-            )
-            for name, column in result.oracle_columns.items()
-        ],
+        "columns": [_column(column, result) for column in result.columns_of("target")],
+        "oracle_columns": [_column(column, result) for column in result.columns_of("oracle")],
         "pairs": [_pair(pair, result, pictures) for pair in result.pairs],
         "pictures": [base64.b64encode(jpeg).decode() for jpeg in pictures],
         "best_worst": result.best_worst,
     }
 
 
-def _column(column: Column, prefix: str, values: Iterable[float], overall: Statistic | None) -> dict[str, Any]:
+def _column(column: Column, result: Result) -> dict[str, Any]:
+    values = (pair.numbers.get(column.full_name, math.nan) for pair in result.measured)
+    statistic = result.statistic(column)
     return {
-        "key": prefix + column.name,
-        "label": label(column.name),
+        "key": column.full_name,
+        "label": column_label(column.name),
         "unit": unit_label(column.unit),
         "about": f"{column.about} {_DIRECTIONS[column.better]['about']}.",
-        "digits": digits(values, column.unit),
-        "mean": _json(overall.mean if overall else math.nan),
+        "digits": count_decimals(values, column.unit),
+        "mean": _json(statistic.mean if statistic else math.nan),
     }
 
 
 def _pair(pair: PairResult, result: Result, pictures: Mapping[bytes, int]) -> dict[str, Any]:
     paths = {"source": pair.source_path, "target": pair.target_path, "oracle": pair.oracle_path}
-    oracle = result.oracle_columns if pair.against_oracle else ()
     return {
         "name": pair.name,
         "status": pair.status,
         "reason": pair.reason,
         "style": pair.style,
         "paths": {side: path for side, path in paths.items() if path},
-        "values": _numbers(pair.values, result.columns),
-        "baseline": _numbers(pair.baseline, result.columns),
-        "against_oracle": _numbers(pair.against_oracle, oracle),
-        "untouched_against_oracle": _numbers(pair.untouched_against_oracle, oracle),
+        "values": _numbers(pair, result, "target"),
+        "baseline": _numbers(pair, result, "untouched"),
+        "against_oracle": _numbers(pair, result, "oracle"),
+        "untouched_against_oracle": _numbers(pair, result, "untouched_oracle"),
         "pictures": {side: pictures[jpeg] for side, jpeg in pair.thumbnails.items()},
     }
 
 
-def _numbers(values: Mapping[str, float], columns: Iterable[str]) -> list[float | str | None]:
-    return [_json(values.get(name, math.nan)) for name in columns]
+def _numbers(pair: PairResult, result: Result, comparison: str) -> list[float | str | None]:
+    """The numbers of one comparison in the order of its columns; none where a pair has no oracle."""
+    names = [column.full_name for column in result.columns_of(comparison)]
+    if comparison in ("oracle", "untouched_oracle") and not any(name in pair.numbers for name in names):
+        return []
+    return [_json(pair.numbers.get(name, math.nan)) for name in names]
 
 
 def _json(value: float) -> float | str | None:

@@ -1,5 +1,6 @@
 """An evaluation as one table for the terminal."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -8,13 +9,16 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from dda.evaluation.labels import digits, label, number, unit_label
 from dda.evaluation.result import Result, Statistic
+from dda.metrics.labels import column_label, count_decimals, format_number, unit_label
 from dda.metrics.metric import Column
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "band": "", "none": ""}
 _STYLES = {"bad": "bold red", "warn": "yellow", "good": "green", "none": "bold"}
 _LISTED = 8
+
+UNKNOWN = Statistic(math.nan, math.nan, math.nan, math.nan, 0)
+"""The statistic of a column that was not measured."""
 
 
 def result_table(result: Result) -> Group:
@@ -32,40 +36,42 @@ def _numbers(result: Result) -> Table:
     table.add_column("Measure", overflow="fold")
     for heading in ("Target", "95 % of\nthe mean", "Untouched\nsource", "Light less\ndark skin"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, column in result.columns.items():
-        gap = result.set_values.get(f"tone_gap_{name}")
-        table.add_row(*_row(column, result.overall[name], result.baseline[name], gap))
-    if result.oracle_columns:
-        table.add_section()
-        table.add_row(Text("Against the oracle", style="bold"))
-    for name, column in result.oracle_columns.items():
-        ours, untouched = result.against_oracle[name], result.untouched_against_oracle[name]
-        table.add_row(*_row(column, ours, untouched, result.set_values.get(f"tone_gap_oracle_{name}")))
+    for comparison, untouched in (("target", "untouched"), ("oracle", "untouched_oracle")):
+        columns = result.columns_of(comparison)
+        if columns and comparison == "oracle":
+            table.add_section()
+            table.add_row(Text("Against the oracle", style="bold"))
+        for column in columns:
+            gap = result.set_values.get(f"tone_gap_{column.full_name}")
+            table.add_row(*_row(column, result.statistic(column), result.statistic(column, untouched), gap))
     of_the_set = {name: column for name, column in result.set_columns.items() if not name.startswith("tone_")}
     if of_the_set:
         table.add_section()
         table.add_row(Text("Of the set", style="bold"))
     for name, column in of_the_set.items():
         value = result.set_values[name]
-        table.add_row(_name(column), number(value, digits([value], column.unit)))
+        table.add_row(_name(column), format_number(value, count_decimals([value], column.unit)))
     return table
 
 
-def _row(column: Column, ours: Statistic, untouched: Statistic, tone_gap: float | None) -> tuple[Text | str, ...]:
-    decimals = digits([ours.mean, untouched.mean], column.unit)
-    low, high = number(ours.low, decimals), number(ours.high, decimals)
+def _row(
+    column: Column, ours: Statistic | None, untouched: Statistic | None, tone_gap: float | None
+) -> tuple[Text | str, ...]:
+    ours, untouched = ours or UNKNOWN, untouched or UNKNOWN
+    decimals = count_decimals([ours.mean, untouched.mean], column.unit)
+    low, high = format_number(ours.low, decimals), format_number(ours.high, decimals)
     return (
         _name(column),
-        number(ours.mean, decimals),
+        format_number(ours.mean, decimals),
         f"{low} to {high}" if ours.low < ours.high else "",
-        number(untouched.mean, decimals),
-        "" if tone_gap is None else number(tone_gap, decimals),
+        format_number(untouched.mean, decimals),
+        "" if tone_gap is None else format_number(tone_gap, decimals),
     )
 
 
 def _name(column: Column) -> Text:
     unit = f" ({unit_label(column.unit)})" if column.unit else ""
-    return Text(f"{label(column.name)}{unit}{_ARROWS[column.better]}")
+    return Text(f"{column_label(column.name)}{unit}{_ARROWS[column.better]}")
 
 
 def _notes(result: Result) -> Iterator[Text]:
@@ -75,6 +81,6 @@ def _notes(result: Result) -> Iterator[Text]:
     if len(reasons) > _LISTED:
         yield Text(f"Rejected for other reasons, told in pairs.parquet: {len(reasons) - _LISTED} kinds")
     for name, reason in result.missing.items():
-        yield Text(f"Not measured: {label(name)}: {reason}", style="dim")
+        yield Text(f"Not measured: {column_label(name)}: {reason}", style="dim")
     for verdict in result.verdicts:
         yield Text(verdict.text, style=_STYLES[verdict.level])

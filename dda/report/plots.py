@@ -16,8 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dda.evaluation.labels import label, unit_label
 from dda.evaluation.result import Result
+from dda.metrics.labels import column_label, unit_label
 from dda.metrics.metric import Column
 from dda.regions import REGIONS
 from dda.report.fonts import OTHER_FONTS, installed_fonts
@@ -47,7 +47,7 @@ def draw_plots(result: Result) -> dict[str, np.ndarray]:
     for name in ("strength", "leakage"):
         if len({value for _, _, value in _points(result, name)}) > 1:
             plots[f"skin_tone_{name}"] = skin_tone(result, name)
-    for name in result.columns:
+    for name in (column.full_name for column in result.columns_of("target")):
         values = {value for group in _by_style(result, name).values() for value in group}
         if name != "skin_tone" and len(values) > 1:
             plots[f"distribution_{name}"] = distribution(result, name)
@@ -80,7 +80,7 @@ def distribution(result: Result, name: str) -> np.ndarray:
 
 def strength_by_region(result: Result) -> np.ndarray:
     """Mean strength of the makeup in each region, a group of bars a style, with the 95 % interval of the mean."""
-    tables = result.by_style or {"": result.overall}
+    tables = result.by_style or {"": result.statistics}
     width = 0.8 / len(REGIONS)
     with _style():
         figure, axes = _figure(max(4.5, 1.5 * len(tables) + 1), 2.9)
@@ -173,7 +173,7 @@ def _by_style(result: Result, name: str) -> dict[str, list[float]]:
     """The finite values of a column, by style."""
     groups: dict[str, list[float]] = {}
     for pair in result.measured:
-        value = pair.values.get(name, math.nan)
+        value = pair.numbers.get(name, math.nan)
         if math.isfinite(value):
             groups.setdefault(pair.style, []).append(value)
     return dict(sorted(groups.items()))
@@ -181,14 +181,14 @@ def _by_style(result: Result, name: str) -> dict[str, list[float]]:
 
 def _points(result: Result, name: str) -> list[tuple[str, float, float]]:
     """(style, ITA, value) of the pairs that have both numbers."""
-    both = [(pair.style, pair.values.get("skin_tone"), pair.values.get(name)) for pair in result.measured]
+    both = [(pair.style, pair.numbers.get("skin_tone"), pair.numbers.get(name)) for pair in result.measured]
     points = [(style, x, y) for style, x, y in both if x is not None and y is not None]
     return sorted(point for point in points if math.isfinite(point[1]) and math.isfinite(point[2]))
 
 
 def _axis_label(column: Column) -> str:
     unit = unit_label(column.unit)
-    return f"{label(column.name)} ({unit})" if unit else label(column.name)
+    return f"{column_label(column.name)} ({unit})" if unit else column_label(column.name)
 
 
 def _short(style: str, letters: int = 26) -> str:

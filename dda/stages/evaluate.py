@@ -15,14 +15,14 @@ from dda.config.run_folder import resolve_pairs, resolve_run
 from dda.config.schema import EvalConfig
 from dda.console import CONSOLE, pairs_progress, print_line
 from dda.errors import UserError
-from dda.evaluation.evaluator import Evaluation, Measurement
-from dda.evaluation.labels import label
+from dda.evaluation.evaluator import Evaluator, Measurement
+from dda.evaluation.metric_suite import MetricSuite
 from dda.evaluation.pair_loader import thumbnail
 from dda.evaluation.result import PairResult, Result, metrics_json, pairs_table
 from dda.evaluation.summary import summarize
 from dda.files import write_atomically
 from dda.images import read_image
-from dda.metrics.suite import Suite
+from dda.metrics.labels import column_label
 from dda.pairs.folder import PairFiles, choose_pairs, find_pairs, find_run_pairs
 from dda.pairs.run_files import MANIFEST
 from dda.png import encode_png
@@ -40,6 +40,9 @@ PAIRS_NAME = "pairs.parquet"
 BEST_WORST_NAME = "best_worst.png"
 PLOTS_FOLDER = "plots"
 
+_SUMMARY_PARTS = {"target": "", "untouched": "untouched/", "oracle": "oracle/", "untouched_oracle": "untouched_oracle/"}
+"""What W&B's summary calls the numbers of each comparison."""
+
 _SHOWN_ENDS = 3  # pairs of each end of a column in best_worst.png: one line of the figure
 
 
@@ -53,17 +56,17 @@ def main(cfg: EvalConfig) -> None:
     root = resolve_pairs(cfg)
     device = pick_device(cfg.device)
     pairs = choose_pairs(_find(cfg, root), cfg.num_samples, cfg.seed)
-    suite = Suite(cfg.metrics, device)
+    suite = MetricSuite(cfg.metrics, device)
     # The arrays of one pair fit a CPU's cache: one by one they take half the time.
     batch_size = 1 if device.type == "cpu" else cfg.batch_size
-    evaluation = Evaluation(pairs, suite, cfg.parser.open(device), batch_size, cfg.batch.workers)
+    evaluator = Evaluator(pairs, suite, cfg.parser.open(device), batch_size, cfg.batch.workers)
     title = run.folder.name
     group, lineage = (title, None) if cfg.run is None else _lineage(cfg, root)
     run.folder.mkdir(parents=True, exist_ok=True)
     with open_tracker(cfg, run.folder, "eval", group, lineage) as tracker:
         for version in lineage["datasets"] if lineage else []:
             tracker.use_dataset(version)
-        measurements = _measure(evaluation, tracker)
+        measurements = _measure(evaluator, tracker)
         _refuse_nothing(root, measurements)
         result = summarize(title, str(root), cfg.oracle, measurements, suite, cfg.seed)
         _add_thumbnails(result)
@@ -96,12 +99,12 @@ def _lineage(cfg: EvalConfig, root: Path) -> tuple[str, dict[str, Any]]:
     return name, {"run": name, "folder": str(root), "wandb_runs": ids, "datasets": datasets}
 
 
-def _measure(evaluation: Evaluation, tracker: Tracker) -> list[Measurement]:
+def _measure(evaluator: Evaluator, tracker: Tracker) -> list[Measurement]:
     measurements = []
     with pairs_progress() as progress:
-        task = progress.add_task("evaluate", total=len(evaluation))
-        steps = iter(evaluation)
-        while batch := list(islice(steps, evaluation.batch_size)):
+        task = progress.add_task("evaluate", total=len(evaluator))
+        steps = iter(evaluator)
+        while batch := list(islice(steps, evaluator.batch_size)):
             measurements += batch
             progress.update(task, completed=len(measurements))
             rejected = sum(m.pair.status == "rejected" for m in measurements)
@@ -160,7 +163,9 @@ def _best_worst(result: Result) -> np.ndarray:
     rows = []
     for column, ends in result.best_worst.items():
         for end in ("best", "worst"):
-            rows += [_grid_row(by_name[name], f"{label(column)}: {end}") for name in ends.get(end, [])[:_SHOWN_ENDS]]
+            rows += [
+                _grid_row(by_name[name], f"{column_label(column)}: {end}") for name in ends.get(end, [])[:_SHOWN_ENDS]
+            ]
     return samples_visualization(rows)
 
 
@@ -180,18 +185,22 @@ def _track(
         tracker.log_image(f"plots/{name}", plot, caption=result.title)
     tracker.log_table("pairs", *_table(result))
     means = {
-        "": result.overall,
-        "untouched/": result.baseline,
-        "oracle/": result.against_oracle,
-        "untouched_oracle/": result.untouched_against_oracle,
-        **{f"{style}/": table for style, table in result.by_style.items()},
+        f"{part}{column.name}": statistic.mean
+        for comparison, part in _SUMMARY_PARTS.items()
+        for column in result.columns_of(comparison)
+        if (statistic := result.statistic(column))
+    }
+    means |= {
+        f"{style}/{column.name}": table[column.full_name].mean
+        for style, table in result.by_style.items()
+        for column in result.columns_of("target")
     }
     tracker.summary(
         {
             "pairs_measured": len(result.measured),
             "rejected": len(result.rejected),
             "verdicts": [f"{verdict.level}: {verdict.text}" for verdict in result.verdicts],
-            **{f"{part}{name}": item.mean for part, table in means.items() for name, item in table.items()},
+            **means,
             **{f"set/{name}": value for name, value in result.set_values.items()},
         }
     )
@@ -201,14 +210,13 @@ def _table(result: Result) -> tuple[list[str], list[list[Any]]]:
     """Columns and rows of the table of pairs, with their thumbnails."""
     pairs = [pair for pair in result.measured if pair.thumbnails][:MAX_TABLE_ROWS]
     sides = [side for side in ("source", "target", "oracle") if any(side in pair.thumbnails for pair in pairs)]
-    columns = ["name", "style", *sides, *result.columns, *(f"oracle_{name}" for name in result.oracle_columns)]
-    return columns, [
+    names = [column.full_name for part in ("target", "oracle") for column in result.columns_of(part)]
+    return ["name", "style", *sides, *names], [
         [
             pair.name,
             pair.style,
             *(_picture(pair.thumbnails[side]) if side in pair.thumbnails else None for side in sides),
-            *(pair.values[name] for name in result.columns),
-            *(pair.against_oracle.get(name) for name in result.oracle_columns),
+            *(pair.numbers.get(name) for name in names),
         ]
         for pair in pairs
     ]

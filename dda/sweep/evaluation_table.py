@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dda.console import CONSOLE, print_line
-from dda.evaluation.labels import digits, label, number
+from dda.metrics.labels import count_decimals, column_label, format_number
 from dda.files import write_atomically
 from dda.stages.evaluate import METRICS_NAME
 from dda.sweep.comparison import TABLE_NAME
@@ -64,7 +64,7 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     columns = [_column([row.get(measure) for row in means.values()]) for measure in shown]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
     table.add_column("evaluation", style="bold", overflow="fold")
-    for heading in ("pairs", *map(label, shown)):  # where it is narrow, names are folded before words are
+    for heading in ("pairs", *map(column_label, shown)):  # where it is narrow, names are folded before words are
         table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
     for (name, result), *cells in zip(results.items(), *columns, strict=True):
         table.add_row(Text(name), str(result["pairs"]["ok"]), *cells)
@@ -72,8 +72,8 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _column(values: Sequence[float | None]) -> list[str]:
-    decimals = digits([value for value in values if value is not None], "")
-    return ["" if value is None else number(value, decimals) for value in values]
+    decimals = count_decimals([value for value in values if value is not None], "")
+    return ["" if value is None else format_number(value, decimals) for value in values]
 
 
 def _means(result: Mapping[str, Any]) -> dict[str, float | None]:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dda.config.run_folder import evaluation_name, last_written, new_run_name, resolve_pairs, resolve_run
+from dda.config.run_folder import last_written, new_run_name, resolve_pairs, resolve_run
 from dda.config.schema import EvalConfig
 from dda.errors import UserError
 from tests.config.test_conf import load, load_checked
@@ -71,4 +71,4 @@ def test_an_evaluation_takes_a_run_by_its_name_or_its_folder(given: str, tmp_pat
 
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run=gone: must be latest, or the folder of a run"):
-        evaluation_name(str(tmp_path), "gone", None)
+        resolve_pairs(load_checked(EvalConfig, f"paths.outputs={tmp_path}", "run=gone"))

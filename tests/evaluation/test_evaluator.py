@@ -11,7 +11,8 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from dda.evaluation import evaluator as evaluation
-from dda.evaluation.evaluator import Evaluation, Measurement, exact_arithmetic
+from dda.evaluation.evaluator import Evaluator, Measurement, exact_arithmetic
+from dda.evaluation.metric_suite import BatchNumbers, MetricSuite
 from dda.evaluation.pair_loader import LoadedPair, load_pair, parse
 from dda.faces.face_mesh import MeshFace
 from dda.faces.parsing.mesh import MeshParser
@@ -19,9 +20,9 @@ from dda.faces.parsing.parser import NO_MEMORY
 from dda.faces.preparation import PreparedFace
 from dda.images import to_tensor, to_uint8
 from dda.metrics.metric import PairBatch
-from dda.metrics.suite import BatchNumbers, Suite
 from dda.models.residuals import Residuals, compose
 from dda.pairs.folder import PairFiles, find_pairs
+from tests.evaluation.parts import part
 
 CPU = torch.device("cpu")
 LIPS = torch.tensor([[0.0, 1.0, 0.0, 0.0]])
@@ -58,7 +59,7 @@ def save(folder: Path, name: str, picture: np.ndarray) -> None:
 def measure(root: Path, parser: MeshParser) -> Measure:
     def run(*names: str, batch_size: int = 4, oracle: bool = False) -> list[Measurement]:
         pairs = find_pairs(root, root / "oracle" if oracle else None)
-        evaluation = Evaluation(pairs, Suite(names, CPU), parser, batch_size, workers=2)
+        evaluation = Evaluator(pairs, MetricSuite(names, CPU), parser, batch_size, workers=2)
         measurements = list(evaluation)
         assert len(evaluation) == len(measurements)
         return measurements
@@ -73,49 +74,48 @@ def read(file: str | Path) -> np.ndarray:
 def test_every_pair_is_a_row_in_its_place_with_its_own_numbers(measure: Measure) -> None:
     rows = [m.pair for m in measure("psnr", "strength", "background")]
     assert [(row.name, row.status) for row in rows] == [("a", "ok"), ("b", "ok"), ("c", "ok"), ("d", "rejected")]
-    assert rows[3].reason.startswith("target: not a picture") and rows[3].values == {}
+    assert rows[3].reason.startswith("target: not a picture") and rows[3].numbers == {}
     for row in rows[:3]:
         source, target = read(row.source_path), read(row.target_path)
-        assert row.values["psnr"] == pytest.approx(peak_signal_noise_ratio(source, target, data_range=255), abs=1e-4)
-    assert rows[0].values["strength_lips"] > 5 > 1 > rows[0].values["strength_skin"]
-    assert rows[0].values["background_error"] == 0
-    assert math.isnan(rows[1].values["strength"])  # no face
+        assert row.numbers["psnr"] == pytest.approx(peak_signal_noise_ratio(source, target, data_range=255), abs=1e-4)
+    assert rows[0].numbers["strength_lips"] > 5 > 1 > rows[0].numbers["strength_skin"]
+    assert rows[0].numbers["background_error"] == 0
+    assert math.isnan(rows[1].numbers["strength"])  # no face
     assert rows[0].face != rows[2].face
 
 
 def test_the_identity_baseline_is_the_source_as_its_own_target(measure: Measure) -> None:
     row = measure("psnr", "ssim", "strength")[0].pair
-    assert set(row.baseline) == set(row.values)
-    assert row.baseline["psnr"] == 100
-    assert row.baseline["ssim"] == pytest.approx(1, abs=1e-5)
-    assert row.baseline["strength_lips"] == 0
+    assert set(part(row.numbers, "baseline")) == set(part(row.numbers, "values"))
+    assert row.numbers["baseline_psnr"] == 100
+    assert row.numbers["baseline_ssim"] == pytest.approx(1, abs=1e-5)
+    assert row.numbers["baseline_strength_lips"] == 0
 
 
 def test_the_numbers_do_not_depend_on_the_batch(measure: Measure) -> None:
     names = ("psnr", "strength")
     together, alone = measure(*names, oracle=True), measure(*names, batch_size=1, oracle=True)
     for one, other in zip(together, alone, strict=True):
-        for part in ("values", "baseline", "against_oracle", "untouched_against_oracle"):
-            assert getattr(one.pair, part) == pytest.approx(getattr(other.pair, part), rel=1e-5, nan_ok=True)
+        assert one.pair.numbers == pytest.approx(other.pair.numbers, rel=1e-5, nan_ok=True)
 
 
 def test_targets_are_compared_with_the_oracle_beside_the_untouched_source(
     measure: Measure, root: Path, parser: MeshParser
 ) -> None:
     perfect, without, painted, _ = (m.pair for m in measure("psnr", oracle=True))
-    assert perfect.against_oracle["psnr"] == perfect.against_oracle["psnr_lips"] == 100
-    assert without.against_oracle == without.untouched_against_oracle == {}
-    assert painted.untouched_against_oracle["psnr"] == 100  # nothing should have been painted there
-    assert painted.against_oracle["psnr"] == pytest.approx(painted.values["psnr"])
+    assert perfect.numbers["oracle_psnr"] == perfect.numbers["oracle_psnr_lips"] == 100
+    assert not any("oracle" in name for name in without.numbers)
+    assert painted.numbers["untouched_oracle_psnr"] == 100  # nothing should have been painted there
+    assert painted.numbers["oracle_psnr"] == pytest.approx(painted.numbers["psnr"])
 
     source, truth = (read(root / side / "a.png") / 255 for side in ("source", "target"))
     lips = parse(read(root / "source" / "a.png"), parser)[0][1] / 255
     error = (((source - truth) ** 2).mean(-1) * lips).sum() / lips.sum()
-    assert perfect.untouched_against_oracle["psnr_lips"] == pytest.approx(-10 * math.log10(error), abs=1e-3)
+    assert perfect.numbers["untouched_oracle_psnr_lips"] == pytest.approx(-10 * math.log10(error), abs=1e-3)
 
 
 def test_the_first_pairs_alone_keep_thumbnails(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "THUMBNAILS", 1)
+    monkeypatch.setattr(evaluation, "MAX_THUMBNAILS", 1)
     first, second, *_ = measure("psnr")
     assert set(first.pair.thumbnails) == {"source", "target"} and second.pair.thumbnails == {}
 
@@ -138,7 +138,7 @@ def test_pictures_are_let_go_of(root: Path, parser: MeshParser, monkeypatch: pyt
     one = PairFiles("b", root / "source" / "b.png", root / "target" / "b.png")
     pairs = [PairFiles(str(index), one.source, one.target) for index in range(40)]
     alive = []
-    for _ in Evaluation(pairs, Suite(["psnr"], CPU), parser, batch_size=4, workers=2):
+    for _ in Evaluator(pairs, MetricSuite(["psnr"], CPU), parser, batch_size=4, workers=2):
         alive.append(sum(pair() is not None for pair in loaded))
     assert len(alive) == len(loaded) == 40
     assert max(alive) <= 2 * 4 + 2 + 4  # the batch, what is loaded ahead, and a margin
@@ -158,7 +158,7 @@ def test_products_are_exact_inside_and_as_they_were_outside(allowed: bool, monke
 
 
 def test_a_batch_that_does_not_fit_is_measured_in_parts(root: Path, parser: MeshParser, measure: Measure) -> None:
-    class Small(Suite):
+    class Small(MetricSuite):
         """A suite on a device whose memory holds so many pairs."""
 
         room = 1
@@ -169,10 +169,10 @@ def test_a_batch_that_does_not_fit_is_measured_in_parts(root: Path, parser: Mesh
             return super().__call__(batch)
 
     suite = Small(["psnr"], CPU)
-    rows = [m.pair for m in Evaluation(find_pairs(root), suite, parser, batch_size=4, workers=2)]
-    assert [row.values for row in rows] == [m.pair.values for m in measure("psnr")]
+    rows = [m.pair for m in Evaluator(find_pairs(root), suite, parser, batch_size=4, workers=2)]
+    assert [row.numbers for row in rows] == [m.pair.numbers for m in measure("psnr")]
     suite.room = 0
-    rows = [m.pair for m in Evaluation(find_pairs(root), suite, parser, batch_size=4, workers=2)]
+    rows = [m.pair for m in Evaluator(find_pairs(root), suite, parser, batch_size=4, workers=2)]
     assert {(row.status, row.reason) for row in rows if row.status != "ok"} >= {("rejected", NO_MEMORY)}
     assert not [row for row in rows if row.status == "ok"]
 
@@ -185,6 +185,6 @@ def test_a_pair_that_the_parser_has_no_memory_for_is_a_row(root: Path) -> None:
             return super().detect(image)
 
     pairs = find_pairs(root)
-    rows = [m.pair for m in Evaluation(pairs, Suite(["psnr"], CPU), Small(), batch_size=4, workers=2)]
+    rows = [m.pair for m in Evaluator(pairs, MetricSuite(["psnr"], CPU), Small(), batch_size=4, workers=2)]
     assert [row.status for row in rows] == ["rejected", "ok", "rejected", "rejected"]
-    assert rows[0].reason == "the device had no memory left for the parser" and rows[0].values == {}
+    assert rows[0].reason == "the device had no memory left for the parser" and rows[0].numbers == {}

@@ -8,6 +8,7 @@ import pytest
 from dda.evaluation.result import PairResult, Result, Statistic, metrics_json, pairs_table
 from dda.evaluation.verdict import Verdict
 from dda.metrics.metric import Column
+from tests.evaluation.parts import make_result, numbers
 
 SSIM = Column("ssim", "", -1, 1, "none", "Similarity.")
 PSNR = Column("psnr", "dB", 0, 100, "higher", "Ratio.")
@@ -18,18 +19,20 @@ LINER = Column("eyeliner", "", 0, math.inf, "none", "Edges.")
 def result() -> Result:
     good = PairResult(
         "a/b", "ok", "", "Red", "f" * 64, "s/a/b.png", "t/a/b.png", "o/b.png",
-        values={"ssim": 0.5, "psnr": 30.0, "eyeliner": math.inf}, baseline={"ssim": 1.0, "psnr": 100.0},
-        against_oracle={"psnr": math.nan}, untouched_against_oracle={"psnr": 20.0}, made={"raw_leakage": 0.125},
+        numbers=numbers(
+            values={"ssim": 0.5, "psnr": 30.0, "eyeliner": math.inf}, baseline={"ssim": 1.0, "psnr": 100.0},
+            against_oracle={"psnr": math.nan}, untouched_against_oracle={"psnr": 20.0}, made={"raw_leakage": 0.125},
+        ),
         thumbnails={"source": b"jpeg"},
     )  # fmt: skip
-    return Result(
+    return make_result(
         title="run", pairs_root="pairs", oracle_root=None, created="2026-11-22T00:00:00+00:00",
         columns={"ssim": SSIM, "psnr": PSNR, "eyeliner": LINER}, oracle_columns={"psnr": PSNR},
         pairs=[good, PairResult("lost\udce9", "rejected", "no target of this name")],
         overall={"ssim": Statistic(0.5, math.nan, math.nan, math.nan, 1)},
         baseline={"psnr": Statistic(math.nan, math.nan, math.nan, math.nan, 0)},
         against_oracle={}, untouched_against_oracle={}, by_style={"Red": {"ssim": Statistic(0.5, 0, 0.5, 0.5, 1)}},
-        oracle_by_style={}, set_values={"separability": 0.75},
+        set_values={"separability": 0.75},
         set_columns={"separability": replace(SSIM, name="separability", weights="none")},
         missing={"fid": "no weights"}, verdicts=[Verdict("bad", "There is no makeup.")],
         best_worst={"psnr": {"best": ["a/b"], "worst": []}},

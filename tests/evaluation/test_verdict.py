@@ -4,17 +4,17 @@ import pytest
 import torch
 
 from dda.evaluation.result import PairResult, Result
-from dda.evaluation.verdict import UNJUDGED, Verdict, verdicts
+from dda.evaluation.verdict import NO_VERDICT_TEXT, Verdict, find_verdicts
 from dda.metrics.strength import Strength
+from tests.evaluation.parts import make_result
 
 
 def as_result(rows: list[dict[str, float]], **set_values: float) -> Result:
-    pairs = [PairResult(f"{i}", "ok", values=values) for i, values in enumerate(rows)]
+    pairs = [PairResult(f"{i}", "ok", numbers=values) for i, values in enumerate(rows)]
     columns = {column.name: column for column in Strength.columns if rows and column.name in rows[0]}
-    return Result(
-        title="pairs", pairs_root="pairs", oracle_root=None, created="", columns=columns, oracle_columns={},
-        pairs=pairs, overall={}, baseline={}, against_oracle={}, untouched_against_oracle={}, by_style={},
-        oracle_by_style={}, set_values=set_values, set_columns={}, missing={}, verdicts=[], best_worst={},
+    return make_result(
+        title="pairs", pairs_root="pairs", oracle_root=None, created="", columns=columns, pairs=pairs,
+        overall={}, by_style={}, set_values=set_values, set_columns={}, missing={}, verdicts=[], best_worst={},
     )  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def rows(measured: dict[str, dict[str, torch.Tensor]]) -> dict[str, list[dict[st
 
 
 def said(rows: list[dict[str, float]], **set_values: float) -> list[tuple[str, str]]:
-    return [(verdict.level, verdict.text) for verdict in verdicts(as_result(rows, **set_values))]
+    return [(verdict.level, verdict.text) for verdict in find_verdicts(as_result(rows, **set_values))]
 
 
 def test_good_pairs_are_praised(rows: dict[str, list[dict[str, float]]]) -> None:
@@ -94,12 +94,12 @@ def test_styles_that_look_alike(rows: dict[str, list[dict[str, float]]]) -> None
 
 
 def test_without_pairs_there_is_nothing_to_say() -> None:
-    assert verdicts(as_result([])) == []
+    assert find_verdicts(as_result([])) == []
 
 
 @pytest.mark.parametrize("values", [{}, {"ssim": 0.9, "psnr": 30.0, "eyeliner": 1.4}, {"leakage": float("nan")}])
 def test_what_no_verdict_goes_by_is_neither_praised_nor_blamed(values: dict[str, float]) -> None:
-    assert verdicts(as_result([values], fid=12.0)) == [Verdict("none", UNJUDGED)]
+    assert find_verdicts(as_result([values], fid=12.0)) == [Verdict("none", NO_VERDICT_TEXT)]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,4 @@ def test_what_no_verdict_goes_by_is_neither_praised_nor_blamed(values: dict[str,
 def test_what_is_good_as_far_as_it_was_measured_is_called_no_more(
     values: dict[str, float], of_the_set: dict[str, float]
 ) -> None:
-    assert verdicts(as_result([values], **of_the_set)) == [
-        Verdict("good", "Nothing speaks against these pairs in what was measured.")
-    ]
+    assert find_verdicts(as_result([values], **of_the_set)) == [Verdict("good", "All measured checks passed.")]

@@ -19,7 +19,7 @@ from dda.metrics.leakage import Leakage
 from dda.metrics.metric import PairBatch, PairMetric
 from dda.metrics.strength import Strength
 from dda.metrics.structure import Structure
-from dda.models.compact.checkpoint import load_compact
+from dda.models.compact.checkpoint import load_compact_model
 from dda.models.compact.pipeline import CompactPipeline
 from dda.models.residuals import compose
 from dda.regions import REGIONS
@@ -30,13 +30,13 @@ from dda.styles import Style
 @pytest.fixture(scope="session")
 def glamorous(portraits: list[PreparedFace], parser: MeshParser) -> PairBatch:
     """The two demo faces in the shipped glamorous makeup, parsed again as finished files."""
-    amplifier = CompactPipeline(load_compact(None), 1, torch.device("cpu"))
+    amplifier = CompactPipeline(load_compact_model(None), 1, torch.device("cpu"))
     style = Style("Glamorous", dict.fromkeys(REGIONS, "Glamorous makeup"), dict.fromkeys(REGIONS, 1.0))
     source = torch.stack([to_tensor(face.source) for face in portraits])
     masks = torch.stack([torch.from_numpy(face.regions.masks) for face in portraits])
     noise = torch.stack([pair_noise(amplifier.noise_shape, 0, face.content_hash, 0) for face in portraits])
-    shared = amplifier.encode_faces(source, masks, [face.regions.face for face in portraits], noise)
-    residuals = amplifier.residuals(shared, range(len(portraits)), [style] * len(portraits))
+    encoded = amplifier.encode_faces(source, masks, [face.regions.face for face in portraits], noise)
+    residuals = amplifier.residuals(encoded, range(len(portraits)), [style] * len(portraits))
     target = compose(source, masks, residuals, amplifier.gains().expand(len(portraits), -1))
     saved = torch.stack([to_tensor(to_uint8(picture)) for picture in target])
     parsed = [parse(face.source, parser) for face in portraits]

@@ -17,6 +17,7 @@ from dda.evaluation.result import PairResult, Result, Statistic
 from dda.evaluation.verdict import Verdict
 from dda.metrics.metric import Column
 from dda.report.html import html_report
+from tests.evaluation.parts import make_result, numbers
 
 IMAGE_NAME = "<img src=x onerror=alert(1)>"
 SCRIPT_NAME = '"></script><script>document.title="taken over"</script>'
@@ -38,9 +39,12 @@ def make_pair(name: str, index: int, face: np.ndarray) -> PairResult:
     values = {"strength": STRENGTHS[name], "psnr": 30.0 + index, "background_error": 0.0}
     return PairResult(
         name, "ok", style=STYLES[index % 2], face="one", source_path=f"/source/{name}.png",
-        target_path=f"/target/{name}.png", oracle_path=f"/oracle/{name}.png", values=values,
-        baseline={"strength": 0.0, "psnr": 100.0, "background_error": 0.0}, against_oracle={"psnr": 40.0 + index},
-        untouched_against_oracle={"psnr": 28.0}, thumbnails={side: _jpeg(image) for side, image in pictures.items()},
+        target_path=f"/target/{name}.png", oracle_path=f"/oracle/{name}.png",
+        numbers=numbers(
+            values=values, baseline={"strength": 0.0, "psnr": 100.0, "background_error": 0.0},
+            against_oracle={"psnr": 40.0 + index}, untouched_against_oracle={"psnr": 28.0},
+        ),
+        thumbnails={side: _jpeg(image) for side, image in pictures.items()},
     )  # fmt: skip
 
 
@@ -56,7 +60,7 @@ def result(astronaut: np.ndarray) -> Result:
     pairs = [make_pair(name, index, astronaut[::4, ::4]) for index, name in enumerate(STRENGTHS)]
     pairs.append(PairResult("c2", "rejected", reason="target: <b>empty</b> file", style=STYLES[1]))
     strength = Statistic(5.0, 2.6, 3.25, 6.75, 4)
-    return Result(
+    return make_result(
         title="my <run>",
         pairs_root="/data/<pairs> & more",
         oracle_root="/data/oracle",
@@ -77,7 +81,6 @@ def result(astronaut: np.ndarray) -> Result:
         against_oracle={"psnr": Statistic(42.0, 1.6, 40.25, 43.75, 5)},
         untouched_against_oracle={"psnr": Statistic(28.0, 0.0, 28.0, 28.0, 5)},
         by_style={style: {"strength": strength} for style in STYLES},
-        oracle_by_style={},
         set_values={"separability": 0.93, "tone_gap_strength": -0.5},
         set_columns={
             "separability": Column("separability", "", 0, 1, "higher", "Styles told apart."),
@@ -140,14 +143,15 @@ def test_the_summary_holds_ours_beside_the_baseline_and_the_oracle(
 
 
 def test_without_an_oracle_nothing_is_said_of_one(result: Result, plots: dict[str, np.ndarray]) -> None:
-    result.oracle_root, result.oracle_columns, result.against_oracle = None, {}, {}
+    result.oracle_root = None
+    result.columns = {name: column for name, column in result.columns.items() if "oracle" not in column.comparison}
     assert "racle" not in text_of(html_report(result, plots))
 
 
 def test_a_result_without_any_pair_is_still_a_page(result: Result) -> None:
     nothing: Any = {}
     result.pairs, result.by_style, result.best_worst, result.verdicts = [], nothing, nothing, []
-    result.overall = result.baseline = result.against_oracle = result.untouched_against_oracle = nothing
+    result.statistics = nothing
     assert "0 pairs measured" in text_of(html_report(result, {}))
 
 
@@ -162,7 +166,7 @@ def test_names_cannot_leave_the_place_they_are_put_in(result: Result, plots: dic
 
 
 def test_numbers_that_json_lacks_are_told_apart(result: Result, plots: dict[str, np.ndarray]) -> None:
-    result.pairs[1].values["strength"] = math.inf
+    result.pairs[1].numbers["strength"] = math.inf
     pairs = {pair["name"]: pair for pair in data_of(html_report(result, plots))["pairs"]}
     assert pairs[SCRIPT_NAME]["values"][0] is None
     assert pairs["c9"]["values"] == ["Infinity", 31.0, 0.0]
@@ -379,7 +383,7 @@ def test_the_page_fits_the_window_and_every_picture_loads(opened: Opened, width:
 def test_a_thousand_pairs(show: Callable[[bytes], Opened], result: Result) -> None:
     first = result.pairs[0]
     result.pairs = [
-        PairResult(f"p{index}", "ok", style=first.style, values={**first.values, "strength": float(index)})
+        PairResult(f"p{index}", "ok", style=first.style, numbers={**first.numbers, "strength": float(index)})
         for index in range(1000)
     ]
     result.best_worst = {}

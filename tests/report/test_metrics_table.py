@@ -8,6 +8,7 @@ from dda.evaluation.result import PairResult, Result, Statistic
 from dda.evaluation.verdict import Verdict
 from dda.metrics.metric import Column
 from dda.report.metrics_table import result_table
+from tests.evaluation.parts import make_result
 
 PSNR = Column("psnr", "dB", 0, 100, "higher", "Ratio.")
 LEAKAGE = Column("leakage", "", 0, 1, "lower", "Share.")
@@ -16,13 +17,13 @@ LEAKAGE = Column("leakage", "", 0, 1, "lower", "Share.")
 @pytest.fixture
 def result() -> Result:
     one, equal = Statistic(0.125, 0.01, 0.1, 0.15, 3), Statistic(100, 0, 100, 100, 3)
-    return Result(
+    return make_result(
         title="my [red]run[/red]", pairs_root="pairs", oracle_root="truth", created="2026-11-22T00:00:00+00:00",
         columns={"leakage": LEAKAGE}, oracle_columns={"psnr": PSNR},
         pairs=[PairResult("a", "ok"), PairResult("b", "rejected", "sizes differ"), PairResult("c", "rejected", "gone")],
         overall={"leakage": one}, baseline={"leakage": replace(one, mean=math.nan)},
         against_oracle={"psnr": equal}, untouched_against_oracle={"psnr": replace(one, mean=31.5)},
-        by_style={}, oracle_by_style={},
+        by_style={},
         set_values={"tone_gap_leakage": -0.0625, "separability": 0.75},
         set_columns={"tone_gap_leakage": LEAKAGE, "separability": replace(LEAKAGE, name="separability")},
         missing={"fid": "no weights"}, verdicts=[Verdict("bad", "There is no [makeup].")], best_worst={},

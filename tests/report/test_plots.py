@@ -1,6 +1,5 @@
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -23,21 +22,20 @@ def make_result(pairs: Sequence[tuple[str, Mapping[str, float]]]) -> Result:
         name: Column(name, UNITS.get(name, "dE00"), -math.inf, math.inf, BETTER.get(name, "band"), "") for name in names
     }
     rows = [
-        PairResult(f"{index}", "ok", style=style, face=f"{index}", values=dict(values))
+        PairResult(f"{index}", "ok", style=style, face=f"{index}", numbers=dict(values))
         for index, (style, values) in enumerate(pairs)
     ]
     by_style = {
         style: _statistics([r for r in rows if r.style == style], names) for style in {s for s, _ in pairs if s}
     }
-    empty: dict[str, Any] = {}
     return Result(
-        "run", "pairs", None, "2026-01-01T00:00:00+00:00", columns, {}, rows, _statistics(rows, names), {}, {}, {},
-        by_style, {}, {}, {}, empty, [], {},
+        "run", "pairs", None, "2026-01-01T00:00:00+00:00", columns, rows, _statistics(rows, names), by_style,
+        {}, {}, {}, [], {},
     )  # fmt: skip
 
 
 def _statistics(rows: Sequence[PairResult], names: Sequence[str]) -> dict[str, Statistic]:
-    means = {name: float(np.mean([row.values[name] for row in rows if name in row.values])) for name in names if rows}
+    means = {name: float(np.mean([row.numbers[name] for row in rows if name in row.numbers])) for name in names if rows}
     return {name: Statistic(mean, 0.1, mean - 0.1, mean + 0.1, len(rows)) for name, mean in means.items()}
 
 

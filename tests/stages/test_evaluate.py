@@ -11,22 +11,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hydra import compose as compose_config
-from hydra import initialize_config_dir
-from omegaconf import DictConfig
 from PIL import Image, ImageEnhance, ImageOps
 
-from dda.config.check import check
-from dda.config.store import register_configs
+from dda.config.schema import EvalConfig
 from dda.faces.parsing.mesh import MeshParser
 from dda.images import read_image, to_tensor, to_uint8
 from dda.models.residuals import Residuals, compose
 from dda.png import encode_png
 from dda.stages import evaluate as stage
+from tests.config.test_conf import load_checked
 
 FAST = "metrics=[psnr,structure,strength,leakage,background,detail,skin_tone,separability,consistency]"
 STYLES = {"Red lip": ((0.75, 0.1, 0.2), "lips"), "Smoke": ((0.2, 0.15, 0.25), "eyes")}
-CONF = Path(__file__).parents[2] / "conf"
 RunHere = Callable[..., None]
 
 
@@ -263,15 +259,9 @@ def test_a_mistake_is_one_line(run_here: RunHere, looks: Path, tmp_path: Path, a
     assert not list((tmp_path / "eval").glob("*/*.json"))
 
 
-def load(*overrides: str) -> DictConfig:
-    register_configs()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose_config("eval", list(overrides))
-
-
 @pytest.mark.parametrize("option", ["batch=large", "parser=farl", "logger=none", "paths=default"])
 def test_every_group_composes(looks: Path, option: str) -> None:
-    check(load(f"pairs={looks}", option))
+    load_checked(EvalConfig, f"pairs={looks}", option)
 
 
 def test_wandb_gets_the_numbers_the_pictures_and_what_was_measured(
@@ -282,7 +272,7 @@ def test_wandb_gets_the_numbers_the_pictures_and_what_was_measured(
     (run / "wandb" / "offline-run-20261122_101500-abc123xy").mkdir(parents=True)
     settings = [f"run={run}", f"paths.outputs={tmp_path}", "num_samples=2", "metrics=[psnr,strength]", "device=cpu"]
 
-    stage.main(load(*settings, "logger.mode=offline"))
+    stage.main(load_checked(EvalConfig, *settings, "logger.mode=offline"))
 
     folder = tmp_path / "eval" / "run"
     (log,) = folder.glob("wandb/offline-run-*/*.wandb")

@@ -8,17 +8,24 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dda.evaluation.result import Result, Statistic, metrics_json
+from dda.evaluation.result import Statistic, metrics_json
 from dda.evaluation.verdict import Verdict
 from dda.metrics.metric import Column
 from dda.sweep.evaluation_table import compare, summary_table
+from tests.evaluation.parts import make_result
 
 
 def write_evaluation(folder: Path, **parts: Any) -> Path:
-    names = ("overall", "baseline", "against_oracle", "untouched_against_oracle", "by_style", "oracle_by_style")
-    empty: dict[str, Any] = {name: {} for name in (*names, "set_values", "set_columns", "missing", "best_worst")}
-    empty |= {"columns": {"ssim": Column("ssim", "", -1, 1, "none", "Similarity.")}, "oracle_columns": {}, "pairs": []}
-    result = Result(folder.name, "root", None, "2026-11-22T00:00:00+00:00", **(empty | {"verdicts": []} | parts))
+    def columns(*names: str) -> dict[str, Column]:
+        known = dict.fromkeys(name for part in names for name in parts.get(part, {}))
+        return {name: Column(name, "", -1, 1, "none", "Similarity.") for name in known}
+
+    others: dict[str, Any] = {"set_values": {}, "set_columns": {}, "missing": {}, "best_worst": {}, "verdicts": []}
+    result = make_result(
+        title=folder.name, pairs_root="root", oracle_root=None, created="2026-11-22T00:00:00+00:00", pairs=[],
+        columns=columns("overall", "baseline"), by_style={},
+        oracle_columns=columns("against_oracle", "untouched_against_oracle"), **(others | parts),
+    )  # fmt: skip
     folder.mkdir()
     (folder / "metrics.json").write_bytes(metrics_json(result))
     return folder

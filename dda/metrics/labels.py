@@ -16,7 +16,7 @@ _AFFIXES = {
 _UNITS = {"dE00": "ΔE₀₀", "deg": "°"}
 
 
-def label(name: str) -> str:
+def column_label(name: str) -> str:
     """What a column is called: "strength_lips" is "Strength, lips", "ms_ssim" is "MS-SSIM".
 
     A name with a space holds words of the user's ("consistency Red_lip"), which stay as they are.
@@ -27,10 +27,10 @@ def label(name: str) -> str:
         return name[:1].upper() + name[1:]
     for prefix, form in _AFFIXES.items():
         if name.startswith(prefix):
-            return form.format(label(name.removeprefix(prefix)))
+            return form.format(column_label(name.removeprefix(prefix)))
     stem, _, region = name.rpartition("_")
     if stem and region in REGIONS:
-        return f"{label(stem)}, {region}"
+        return f"{column_label(stem)}, {region}"
     text = " ".join(word.upper() if word in _ACRONYMS else word for word in name.split("_"))
     return text[:1].upper() + text[1:]
 
@@ -40,13 +40,13 @@ def unit_label(unit: str) -> str:
     return _UNITS.get(unit, unit)
 
 
-def digits(values: Iterable[float], unit: str) -> int:
+def count_decimals(values: Iterable[float], unit: str) -> int:
     """Decimals to write the numbers of one column with: 2 where they have a unit, else 3, or 4 if all are small."""
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
     return 2 if unit or largest >= 10 else 3 if largest >= 0.1 else 4
 
 
-def number(value: float, decimals: int) -> str:
+def format_number(value: float, decimals: int) -> str:
     """A number with so many decimals; exactly zero is "0", and what is only near it is not: "< 0.001"."""
     if math.isnan(value):
         return "–"

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from dda.evaluation.labels import digits, label, number, unit_label
+from dda.metrics.labels import column_label, count_decimals, format_number, unit_label
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from dda.evaluation.labels import digits, label, number, unit_label
     ],
 )
 def test_names_are_written_as_people_write_them(name: str, shown: str) -> None:
-    assert label(name) == shown
+    assert column_label(name) == shown
 
 
 def test_units() -> None:
@@ -32,7 +32,7 @@ def test_units() -> None:
     [([38.2, math.inf], "dB", 2), ([0.4], "dE00", 2), ([0.987, 1.0], "", 3), ([0.0195, 0.002], "", 4), ([], "", 4)],
 )
 def test_decimals_go_by_unit_and_size(values: list[float], unit: str, decimals: int) -> None:
-    assert digits(values, unit) == decimals
+    assert count_decimals(values, unit) == decimals
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,4 @@ def test_decimals_go_by_unit_and_size(values: list[float], unit: str, decimals: 
     ],
 )
 def test_exactly_zero_is_told_from_nearly_zero(value: float, shown: str) -> None:
-    assert number(value, 3) == shown
+    assert format_number(value, 3) == shown
