@@ -1,6 +1,6 @@
 """The settings of an amplification and of a training: every key but those that are declared to change no output."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dda.config.keys import keys_of
@@ -35,26 +35,28 @@ def amplify_settings(cfg: AmplifyConfig, plan: Plan, styles: Sequence[Style], sh
 
 
 def train_settings(
-    cfg: TrainConfig, styles: Sequence[str], picture_hashes: Sequence[str], precision: str
+    cfg: TrainConfig, styles: Sequence[str], picture_hashes: Sequence[str], precision: str, model: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return everything that decides the weights that a training ends with.
 
     Args:
         cfg: the configuration.
         styles: names of the trained styles.
-        picture_hashes: of the aligned pictures of each pair.
+        picture_hashes: of the pictures of each pair.
         precision: the number format that ``train.precision`` means on this machine.
+        model: those options of the model that decide the trained weights.
     """
-    found = _fingerprint(cfg) | {
+    options = {name: value for name, value in fingerprint_options(cfg).items() if not name.startswith("model.")}
+    return {
+        **options,
         "data.root": f"{len(picture_hashes)} pairs of {', '.join(styles)}",
         "the pictures": list(picture_hashes),
         "train.precision": precision,
+        **{f"model.{name}": value for name, value in model.items()},
     }
-    found.pop("model.checkpoint", None)  # what amplifies; a training starts from train.init or model.pretrained
-    return found
 
 
-def _fingerprint(cfg: AmplifyConfig | TrainConfig) -> dict[str, Any]:
+def _fingerprint(cfg: AmplifyConfig) -> dict[str, Any]:
     """The keys that change the output; the model's as the model itself names them on this machine."""
     found = {name: value for name, value in fingerprint_options(cfg).items() if not name.startswith("model.")}
     with keys_of("model"):

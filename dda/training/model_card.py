@@ -1,4 +1,4 @@
-"""The model card of a trained checkpoint: the README.md that the hub shows."""
+"""Model card of a trained checkpoint: the README.md that the Hugging Face hub shows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,59 +6,53 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What is said of every checkpoint of one kind: ``facts`` for the hub (YAML lines), ``title``, ``about``."""
+class ModelCard:
+    """The parts of a card that all checkpoints of a model share.
 
-    facts: tuple[str, ...]
-    title: str
-    about: tuple[str, ...]
-
-
-COMPACT = Kind(
-    ("library_name: diffusers", "tags: [makeup, paired-data, residual-diffusion]"),
-    "Compact residual diffusion model for makeup",
-    (
-        "Paints a makeup residual onto the canonical crop of a face, given its region masks and a style in each.",
-        "Load it with `dda.models.compact.network.CompactResidualModel.from_pretrained(FOLDER)`, or amplify with",
-        "`python run_amplify.py model.checkpoint=FOLDER style_set=checkpoint`.",
-    ),
-)
-
-
-def write_card(
-    folder: Path, kind: Kind, styles: Sequence[str], facts: Mapping[str, object], figures: Mapping[str, float]
-) -> None:
-    """Write ``folder/README.md``.
-
-    Args:
-        folder: of the checkpoint.
-        kind: of the checkpoint.
-        styles: names of its styles.
-        facts: how it was trained, by name.
-        figures: what was measured, by name.
+    Attributes:
+        metadata: lines of YAML for the hub.
+        title: the heading.
+        description: lines of text: what the model does, and how to load it.
     """
-    lines = [
-        "---",
-        *kind.facts,
-        "---",
-        "",
-        f"# {kind.title}",
-        "",
-        *kind.about,
-        "",
-        "## Styles",
-        "",
-        *(f"- {style}" for style in styles),
-        "",
-        "## Training",
-        "",
-        *(f"- {name}: {value}" for name, value in facts.items()),
-    ]
-    if figures:
-        lines += ["", "## Figures", "", *(f"- {name}: {short(value)}" for name, value in figures.items())]
-    folder.joinpath("README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    metadata: tuple[str, ...]
+    title: str
+    description: tuple[str, ...]
+
+    def write(
+        self, folder: Path, styles: Sequence[str], training: Mapping[str, object], metrics: Mapping[str, float]
+    ) -> None:
+        """Write ``folder/README.md``.
+
+        Args:
+            folder: folder of the checkpoint.
+            styles: names of its styles.
+            training: how it was trained, by name.
+            metrics: what was measured, by name.
+        """
+        lines = [
+            "---",
+            *self.metadata,
+            "---",
+            "",
+            f"# {self.title}",
+            "",
+            *self.description,
+            "",
+            "## Styles",
+            "",
+            *(f"- {style}" for style in styles),
+            "",
+            "## Training",
+            "",
+            *(f"- {name}: {value}" for name, value in training.items()),
+        ]
+        if metrics:
+            rows = [f"- {name}: {format_metric(value)}" for name, value in metrics.items()]
+            lines += ["", "## Evaluation", "", *rows]
+        folder.joinpath("README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def short(value: float) -> str:
-    """A figure to read: two places behind the point, or three digits of a small one."""
+def format_metric(value: float) -> str:
+    """Format a number with two decimals, or with three significant digits below 1."""
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"

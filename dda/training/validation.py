@@ -1,6 +1,6 @@
-"""Watching a training: what its model paints on a few faces, and how near that is to the truth."""
+"""Validation: how close a model in training comes to the true targets of a few pairs, measured and shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,82 +9,87 @@ import torch
 
 from dda.images import to_tensor, to_uint8
 from dda.metrics.psnr import masked_psnr
-from dda.models.compact.network import CompactResidualModel
-from dda.models.compact.pipeline import CompactPipeline
+from dda.models.painting import FaceBatch, Strength
 from dda.models.residual_pipeline import ResidualPipeline
-from dda.models.residuals import compose
 from dda.regions import REGIONS
-from dda.report.samples import GridRow, samples_visualization
+from dda.report.samples import GridRow
 from dda.seeds import pair_noise
-from dda.styles import Style
-from dda.tracking.tracker import Tracker
-from dda.training.seed_pairs import AlignedPair
+from dda.styles import make_style
+from dda.training.seed_pairs import SeedPair
 
-GRID_FACES = 6
+MAX_GRID_FACES = 6
+"""Largest number of pairs in the grid."""
+
+NOISE_KEY = "holdout"
+"""What the noise of all validation pairs is drawn from, in place of a content hash."""
+
+FULL_STRENGTH = dict.fromkeys(REGIONS, 1.0)
 
 
-@dataclass
-class Validator:
-    """Measures a model on ``pairs`` and shows it on the first of them.
+@dataclass(frozen=True)
+class Validation:
+    """The result of a validation.
 
-    ``kind`` ("held-out" or "seed") names the figures, ``steps`` and ``seed`` are those of sampling.
+    Attributes:
+        metrics: by name.
+        rows: of the grid: source, true target and the model's target of a few pairs.
     """
 
-    pairs: Sequence[AlignedPair]
-    kind: str
-    steps: int
+    metrics: Mapping[str, float]
+    rows: Sequence[GridRow]
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Measures the targets of a pipeline against the true targets of pairs.
+
+    Attributes:
+        pairs: the pairs.
+        styles: names of the styles.
+        split: what the pairs are called in the names of metrics: "held-out" or "seed".
+        seed: root seed of the noise.
+    """
+
+    pairs: Sequence[SeedPair]
+    styles: Sequence[str]
+    split: str
     seed: int
-    tracker: Tracker
 
-    def look(self, model: CompactResidualModel, update: int) -> dict[str, float]:
-        """Paint the pairs, and show them."""
-        amplifier = CompactPipeline(model, self.steps, model.device)
-        return self.show(paint_pairs(amplifier, self.pairs, self.seed), update)
-
-    def show(self, painted: Sequence[np.ndarray], update: int) -> dict[str, float]:
-        """Log and return the mean PSNR inside the face oval in dB, beside the untouched source's; log a figure.
-
-        Args:
-            painted: the model's targets for ``pairs``.
-            update: how far the training is.
-        """
-        figures = {
-            f"{self.kind} PSNR, dB": mean_psnr(painted, self.pairs),
-            f"{self.kind} PSNR of the untouched source, dB": mean_psnr(
+    def validate(self, pipeline: ResidualPipeline[Any]) -> Validation:
+        """Paint the pairs; measure the mean PSNR in dB inside the face oval, beside that of the untouched sources."""
+        painted = [paint_pair(pipeline, pair, self.styles[pair.style], self.seed) for pair in self.pairs]
+        metrics = {
+            f"{self.split} PSNR, dB": mean_psnr(painted, self.pairs),
+            f"{self.split} PSNR of the untouched source, dB": mean_psnr(
                 [pair.source for pair in self.pairs], self.pairs
             ),
         }
-        self.tracker.log(figures, step=update)
         rows = [
             GridRow(pair.source, {"Truth": pair.target, "Model": picture})
-            for pair, picture in zip(self.pairs[:GRID_FACES], painted, strict=False)
+            for pair, picture in zip(self.pairs[:MAX_GRID_FACES], painted, strict=False)
         ]
-        self.tracker.log_image("progress", samples_visualization(rows), caption=f"update {update}")
-        return figures
+        return Validation(metrics, rows)
 
 
-def paint_pairs(amplifier: CompactPipeline, pairs: Sequence[AlignedPair], seed: int) -> list[np.ndarray]:
-    """The amplifier's own targets, uint8 (512, 512, 3), for the sources and styles of ``pairs``."""
-    return [paint_pair(amplifier, pair, amplifier.styles[pair.style], seed) for pair in pairs]
+def paint_pair(pipeline: ResidualPipeline[Any], pair: SeedPair, style: str, seed: int) -> np.ndarray:
+    """Return the pipeline's own target, uint8 (512, 512, 3), for the source of a pair in a style of full strength."""
+    faces = FaceBatch(
+        pipeline,
+        to_tensor(pair.source)[None],
+        torch.from_numpy(pair.regions.masks)[None],
+        [pair.regions.face],
+        pair_noise(pipeline.noise_shape, seed, NOISE_KEY, attempt=0)[None],
+    )
+    strength = Strength(makeup=1.0, detail=1.0, regions=FULL_STRENGTH)
+    painted = faces.paint([0], [make_style(style, strength=FULL_STRENGTH)], strength)
+    return to_uint8(painted.target[0])
 
 
-@torch.no_grad()
-def paint_pair(amplifier: ResidualPipeline[Any], pair: AlignedPair, style: str, seed: int) -> np.ndarray:
-    """The amplifier's own target, uint8 (512, 512, 3), for the source of a pair in the style of that name."""
-    worn = Style(style, dict.fromkeys(REGIONS, style), dict.fromkeys(REGIONS, 1.0))
-    source = to_tensor(pair.source)[None].to(amplifier.device)
-    masks = torch.from_numpy(pair.regions.masks)[None].to(amplifier.device)
-    noise = pair_noise(amplifier.noise_shape, seed, "holdout", attempt=0)[None].to(amplifier.device)
-    shared = amplifier.encode_faces(source, masks, [pair.regions.face], noise)
-    residuals = amplifier.residuals(shared, [0], [worn])
-    return to_uint8(compose(source, masks, residuals, amplifier.gains()[None])[0].cpu())
+def mean_psnr(pictures: Sequence[np.ndarray], pairs: Sequence[SeedPair]) -> float:
+    """Return the mean PSNR in dB of pictures against the true targets of pairs, inside the face oval."""
+    return float(np.mean([_measure_psnr(picture, pair) for picture, pair in zip(pictures, pairs, strict=True)]))
 
 
-def mean_psnr(pictures: Sequence[np.ndarray], pairs: Sequence[AlignedPair]) -> float:
-    """Mean PSNR in dB of pictures against the pairs' true targets, inside the face oval."""
-    return float(np.mean([_psnr(picture, pair) for picture, pair in zip(pictures, pairs, strict=True)]))
-
-
-def _psnr(picture: np.ndarray, pair: AlignedPair) -> float:
+def _measure_psnr(picture: np.ndarray, pair: SeedPair) -> float:
     inside = torch.from_numpy(pair.regions.oval > 0.5)[None, None].float()
     return float(masked_psnr(to_tensor(picture)[None], to_tensor(pair.target)[None], inside))

@@ -12,12 +12,12 @@ UPDATES = 12
 def begin(seed: int = 0) -> TrainingState:
     torch.manual_seed(seed)
     model = CompactResidualModel(styles=("A",), crop_size=16, channels=(8, 8), style_dim=4)
-    return TrainingState.start(model, UPDATES, learning_rate=1e-2, ema=0.9, seed=seed)
+    return TrainingState.create(model, UPDATES, learning_rate=1e-2, ema=0.9, seed=seed)
 
 
 def train(state: TrainingState, until: int) -> TrainingState:
-    """Updates as `train.py` makes them, on noise."""
-    while state.update < until:
+    """Make updates as a trainer does, on noise."""
+    while state.updates_done < until:
         noisy, target = torch.randn(2, 1, 3, 16, 16, generator=state.generator)
         masks = torch.full((1, 4, 16, 16), 0.25)
         prediction = state.model(noisy, 10, target, masks, torch.zeros(1, 4, dtype=torch.int64))
@@ -25,9 +25,9 @@ def train(state: TrainingState, until: int) -> TrainingState:
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()
-        state.schedule.step()
-        state.ema.step(state.trained.values())
-        state.update += 1
+        state.lr_scheduler.step()
+        state.ema.step(state.trained_parameters.values())
+        state.updates_done += 1
     return state
 
 
@@ -45,10 +45,10 @@ def test_a_training_that_stopped_goes_on_as_if_it_had_not(stop: int, tmp_path: P
     train(begin(), stop).save(tmp_path / "state.pt")
     resumed = begin(seed=5)  # everything comes from the file
     resumed.load(tmp_path / "state.pt")
-    assert resumed.update == stop
+    assert resumed.updates_done == stop
     train(resumed, UPDATES)
     assert equal(weights(resumed), weights(straight))
-    with straight.averaged(), resumed.averaged():
+    with straight.averaged_weights(), resumed.averaged_weights():
         assert equal(weights(resumed), weights(straight))
     assert torch.equal(resumed.generator.get_state(), straight.generator.get_state())
 
@@ -67,7 +67,7 @@ def test_nothing_but_the_state_is_left_on_the_disk(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
     resumed = begin()
     resumed.load(tmp_path / "state.pt")
-    assert resumed.update == 4
+    assert resumed.updates_done == 4
 
 
 def test_a_file_left_half_written_by_a_killed_process_does_not_count(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_file_left_half_written_by_a_killed_process_does_not_count(tmp_path: P
     half.write_bytes((tmp_path / "state.pt").read_bytes()[:1000])
     resumed = begin()
     resumed.load(tmp_path / "state.pt")
-    assert resumed.update == 3
+    assert resumed.updates_done == 3
     train(resumed, 6).save(tmp_path / "state.pt")
     assert not half.exists()
 
@@ -85,10 +85,10 @@ def test_averaged_weights_are_lent_and_given_back() -> None:
     state = train(begin(), UPDATES)
     state.model.train()
     live = weights(state)
-    with state.averaged():
+    with state.averaged_weights():
         assert not equal(weights(state), live) and not state.model.training
     assert equal(weights(state), live) and state.model.training
-    with pytest.raises(ZeroDivisionError), state.averaged():
+    with pytest.raises(ZeroDivisionError), state.averaged_weights():
         raise ZeroDivisionError
     assert equal(weights(state), live) and state.model.training
 
@@ -98,13 +98,13 @@ def test_averaged_weights_lie_between_old_and_new() -> None:
     start = state.model.alpha.item()
     train(state, UPDATES)
     end = state.model.alpha.item()
-    with state.averaged():
+    with state.averaged_weights():
         assert min(start, end) < state.model.alpha.item() < max(start, end)
 
 
 def test_the_learning_rate_rises_and_falls_to_zero() -> None:
     state = begin()
-    rates = [train(state, update).schedule.get_last_lr()[0] for update in range(UPDATES + 1)]
+    rates = [train(state, update).lr_scheduler.get_last_lr()[0] for update in range(UPDATES + 1)]
     assert rates[0] == 0 and max(rates) == pytest.approx(1e-2) and rates[-1] == pytest.approx(0, abs=1e-9)
     assert rates[1:] == sorted(rates[1:], reverse=True)
 
@@ -125,7 +125,7 @@ def test_only_what_is_trained_is_optimized_and_saved(tmp_path: Path) -> None:
     model = CompactResidualModel(styles=("A",), crop_size=16, channels=(8, 8), style_dim=4)
     model.unet.requires_grad_(False)
     frozen = {name: value.clone() for name, value in model.unet.state_dict().items()}
-    state = train(TrainingState.start(model, UPDATES, learning_rate=1e-2, ema=0.9, seed=0), 3)
+    state = train(TrainingState.create(model, UPDATES, learning_rate=1e-2, ema=0.9, seed=0), 3)
     assert all(torch.equal(value, frozen[name]) for name, value in model.unet.state_dict().items())
     state.save(tmp_path / "state.pt")
     saved = torch.load(tmp_path / "state.pt", weights_only=True)["model"]

@@ -4,16 +4,16 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from dda.faces.preparation import PreparedFace
 from dda.models.compact.pipeline import CompactPipeline
-from dda.training.seed_pairs import AlignedPair
-from dda.training.validation import mean_psnr, paint_pairs
+from dda.training.seed_pairs import SeedPair
+from dda.training.validation import mean_psnr, paint_pair
 
 
 @pytest.fixture(scope="module")
-def pairs(portraits: list[PreparedFace]) -> list[AlignedPair]:
-    return [AlignedPair(face.source, face.source, face.regions, style) for style, face in enumerate(portraits)]
+def pairs(portraits: list[PreparedFace]) -> list[SeedPair]:
+    return [SeedPair(face.source, face.source, face.regions, style) for style, face in enumerate(portraits)]
 
 
-def test_psnr_is_that_of_the_pixels_inside_the_oval(pairs: list[AlignedPair]) -> None:
+def test_psnr_is_that_of_the_pixels_inside_the_oval(pairs: list[SeedPair]) -> None:
     random = np.random.default_rng(0)
     noisy = [(pair.target + random.normal(0, 6, pair.target.shape)).clip(0, 255).astype(np.uint8) for pair in pairs]
     inside = [pair.regions.oval > 0.5 for pair in pairs]
@@ -25,7 +25,7 @@ def test_psnr_is_that_of_the_pixels_inside_the_oval(pairs: list[AlignedPair]) ->
     assert 29 < mean_psnr(noisy, pairs) < 36
 
 
-def test_psnr_does_not_look_outside_the_face(pairs: list[AlignedPair]) -> None:
+def test_psnr_does_not_look_outside_the_face(pairs: list[SeedPair]) -> None:
     elsewhere = [pair.target.copy() for pair in pairs]
     for picture in elsewhere:
         picture[:, :20] = 0
@@ -33,13 +33,12 @@ def test_psnr_does_not_look_outside_the_face(pairs: list[AlignedPair]) -> None:
 
 
 def test_painting_uses_the_style_of_each_pair_and_leaves_the_background(
-    tiny: CompactPipeline, pairs: list[AlignedPair]
+    tiny: CompactPipeline, pairs: list[SeedPair]
 ) -> None:
-    first, second = paint_pairs(tiny, pairs, seed=0)
+    first, second = (paint_pair(tiny, pair, tiny.styles[pair.style], seed=0) for pair in pairs)
     for picture, pair in ((first, pairs[0]), (second, pairs[1])):
         background = pair.regions.total_mask == 0
         assert np.array_equal(picture[background], pair.source[background])
         assert not np.array_equal(picture, pair.source)
-    other = AlignedPair(pairs[0].source, pairs[0].target, pairs[0].regions, style=3)
-    assert not np.array_equal(paint_pairs(tiny, [other], seed=0)[0], first)
-    assert np.array_equal(paint_pairs(tiny, pairs[:1], seed=0)[0], first)
+    assert not np.array_equal(paint_pair(tiny, pairs[0], tiny.styles[3], seed=0), first)
+    assert np.array_equal(paint_pair(tiny, pairs[0], tiny.styles[0], seed=0), first)

@@ -1,85 +1,98 @@
-"""What training asks of the compact model: the residual of a retouched pair, as it will be composed."""
+"""Objective of the compact model: the error of the denoised residual, composed and raw."""
 
 import torch
 
 from dda.models.compact.network import RESIDUAL_SCALE, CompactResidualModel, make_scheduler
 from dda.models.residuals import ALPHA_REF
 from dda.regions import REGIONS
+from dda.training.compact.augmentation import CanonicalBatch
 
-PURE_NOISE = 0.5
-"""Share of samples noised to the last timestep, where a few-step sampler spends its first and largest step."""
+LAST_TIMESTEP_PROBABILITY = 0.5
+"""Probability of the last timestep, pure noise: a few-step sampler takes its first and largest step from there."""
 
-IMPORTANCE = {"eyes": 6.0, "lips": 3.0, "skin": 1.0, "brows": 3.0}
-"""Weight of an error in each region: eyes are 4 % of a crop, and are what tells smokey eyes from none."""
+REGION_WEIGHTS = {"eyes": 6.0, "lips": 3.0, "skin": 1.0, "brows": 3.0}
+"""Weight a_r of an error in each region: eyes are 4 % of a crop, and tell styles apart."""
 
-RAW = 0.3
-"""Weight of the residual as the network gives it, beside the composed one."""
+RAW_ERROR_WEIGHT = 0.3
+"""Weight of the error of the residual before composition, under the masks."""
 
-OUTSIDE = 6.0
-"""Weight of the raw residual where no mask reaches: nothing may leak there, although composition would hide it."""
+OUTSIDE_MASK_WEIGHT = 6.0
+"""Weight of that error outside the masks, where composition would hide a leak."""
 
-SQUARED = 3.0
-"""Weight of the squared error beside the absolute one."""
+SQUARED_ERROR_WEIGHT = 3.0
+"""Weight of the squared error relative to the absolute error."""
 
-CAST = 2.0
-"""Weight of an error in the differences between the channels, beside that in the channels: makeup that is a little too
-light looks like makeup, gray shadow that is a little green does not."""
+CHROMA_ERROR_WEIGHT = 2.0
+"""Weight of an error of the differences between channels: a wrong hue looks worse than a wrong lightness."""
 
-BOLD = 4.0
-"""How much more an error counts where there is much makeup: a network unsure of a liner's place hedges, and paints
-lids and lines at half their strength."""
+MAKEUP_ERROR_WEIGHT = 4.0
+"""How much the weight of a pixel grows with the strength of its makeup.
+
+A network that is unsure where a line is minimizes its error by painting it at half its strength.
+"""
 
 
 def residual_loss(
     model: CompactResidualModel,
-    source: torch.Tensor,
-    target: torch.Tensor,
-    masks: torch.Tensor,
-    style_ids: torch.Tensor,
+    batch: CanonicalBatch,
     generator: torch.Generator,
     bf16: bool,
 ) -> torch.Tensor:
-    """Mean error of the denoised residual R of r = target - source, both composed and raw.
+    """Return the loss of a batch, a scalar.
 
-    e(c, w) + CAST e(Dc, w) + e(R - [M > 0] r, v) with c = sum_r k_r M_r R - M r, its differences between channels Dc
-    (red - blue, green - red, blue - green), e(x, w) = mean w (|x| + SQUARED x^2) of the scaled residual,
-    w = (1 + sum_r (IMPORTANCE_r - 1) M_r) (1 + BOLD mean |M r|) with the mean over the channels, and v = RAW w where
-    M > 0, OUTSIDE elsewhere. What the retoucher changed where no mask reaches (teeth, hair) is not learnt.
+    With the scaled true residual r = 2 (y - x), the prediction R of the model from x and r with noise, the region
+    masks M_r, M = sum_r M_r, and the learned gains k_r, the errors are
+
+        c = sum_r k_r M_r R - M r          of the composed residual,
+        h = (c_R - c_B, c_G - c_R, c_B - c_G)   of its hue,
+        e = R - [M > 0] r                  of the raw residual: outside the masks it should be 0,
+
+    and the loss is the mean over pixels and channels of
+
+        w p(c) + CHROMA_ERROR_WEIGHT w p(h) + v p(e),     p(z) = |z| + SQUARED_ERROR_WEIGHT z^2,
+
+    with weights w = (1 + sum_r (a_r - 1) M_r) (1 + MAKEUP_ERROR_WEIGHT mean_channels |M r|), and v = RAW_ERROR_WEIGHT w
+    where M > 0, OUTSIDE_MASK_WEIGHT elsewhere. Retouching outside the masks (teeth, hair) is not learned.
 
     Args:
         model: predicts the clean scaled residual.
-        source: (N, 3, S, S) in [0, 1], like ``target``.
-        masks: (N, 4, S, S) in [0, 1].
-        style_ids: (N, 4) int64.
-        generator: of the noise and the timesteps, on the CPU.
+        batch: pairs on the device of the model; a pair has its style in all regions.
+        generator: draws noise and timesteps, on the CPU.
         bf16: run the network in bfloat16.
     """
+    source, masks = batch.source, batch.masks
     scheduler = make_scheduler()
-    residual = (target - source) * RESIDUAL_SCALE
+    residual = (batch.target - source) * RESIDUAL_SCALE
     noise = torch.randn(residual.shape, generator=generator).to(source.device)
-    timesteps = _draw_timesteps(len(residual), scheduler.config.num_train_timesteps, generator).to(source.device)
+    timesteps = sample_timesteps(len(residual), scheduler.config.num_train_timesteps, generator).to(source.device)
     noisy = scheduler.add_noise(residual, noise, timesteps)
+    style_ids = batch.styles[:, None].expand(-1, len(REGIONS))
     with torch.autocast(source.device.type, torch.bfloat16, enabled=bf16):
         prediction = model(noisy, timesteps, source, masks, style_ids)
     prediction = prediction.float()
-    total = masks.sum(1, keepdim=True)
-    wanted = total * residual
-    composed = model.alpha / ALPHA_REF * model.fgmm(prediction, masks) - wanted
-    extra = torch.tensor([IMPORTANCE[region] - 1 for region in REGIONS], device=masks.device)
+    total_mask = masks.sum(1, keepdim=True)
+    is_inside = total_mask > 0
+    masked_residual = total_mask * residual
+    composed_error = model.alpha / ALPHA_REF * model.fgmm(prediction, masks) - masked_residual
+    chroma_error = composed_error - composed_error.roll(1, dims=1)
+    raw_error = prediction - is_inside * residual
+    extra = torch.tensor([REGION_WEIGHTS[region] - 1 for region in REGIONS], device=masks.device)
     weight = 1 + torch.einsum("nrhw,r->nhw", masks, extra)[:, None]
-    weight = weight * (1 + BOLD * wanted.abs().mean(1, keepdim=True))
-    within = total > 0
-    cast = composed - composed.roll(1, dims=1)
-    raw = prediction - within * residual
+    weight = weight * (1 + MAKEUP_ERROR_WEIGHT * masked_residual.abs().mean(1, keepdim=True))
+    raw_weight = torch.where(is_inside, RAW_ERROR_WEIGHT * weight, OUTSIDE_MASK_WEIGHT)
     return (
-        _error(composed, weight) + CAST * _error(cast, weight) + _error(raw, torch.where(within, RAW * weight, OUTSIDE))
+        _weighted_mean(composed_error, weight)
+        + CHROMA_ERROR_WEIGHT * _weighted_mean(chroma_error, weight)
+        + _weighted_mean(raw_error, raw_weight)
     )
 
 
-def _draw_timesteps(count: int, last: int, generator: torch.Generator) -> torch.Tensor:
-    uniform = torch.randint(0, last, (count,), generator=generator)
-    return torch.where(torch.rand(count, generator=generator) < PURE_NOISE, last - 1, uniform)
+def sample_timesteps(count: int, timesteps: int, generator: torch.Generator) -> torch.Tensor:
+    """Draw timesteps (N,): the last of ``timesteps`` with `LAST_TIMESTEP_PROBABILITY`, else uniformly."""
+    uniform = torch.randint(0, timesteps, (count,), generator=generator)
+    return torch.where(torch.rand(count, generator=generator) < LAST_TIMESTEP_PROBABILITY, timesteps - 1, uniform)
 
 
-def _error(difference: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return (weight * (difference.abs() + SQUARED * difference.square())).mean()
+def _weighted_mean(error: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return the weighted mean of p(error)."""
+    return (weight * (error.abs() + SQUARED_ERROR_WEIGHT * error.square())).mean()

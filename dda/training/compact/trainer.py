@@ -1,178 +1,111 @@
-"""Training of the compact model on seed pairs."""
+"""Trainer of the compact model."""
 
 import copy
-import itertools
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from dda.console import CONSOLE
-from dda.faces.alignment import CANONICAL_POINTS, CROP_SIZE
-from dda.images import hash_image
-from dda.models.compact.checkpoint import checkpoint_digest, load_compact
+from dda.models.compact.checkpoint import read_style_names
 from dda.models.compact.network import CompactResidualModel
-from dda.pairs.run_files import STATE, Run
-from dda.pairs.settings import store_or_check_settings
-from dda.regions import REGIONS
-from dda.system.device import pick_device
-from dda.tracking.tracker import open_tracker
-from dda.training.compact.augmentation import augmented_batch, morph_pairs
-from dda.training.compact.lip_normalization import normalize_lip_strength
+from dda.models.compact.options import CompactOptions
+from dda.models.compact.pipeline import CompactPipeline
+from dda.training.compact.batch import BatchSampler
+from dda.training.compact.initial_model import checkpoint_folder, make_initial_model
 from dda.training.compact.objective import residual_loss
-from dda.training.loop import print_training_start, print_training_summary, run_updates
-from dda.training.model_card import COMPACT, write_card
-from dda.training.seed_pairs import AlignedPair, SeedPair, cut_pair
-from dda.training.state import TrainingState
-from dda.training.validation import Validator
+from dda.training.compact.options import CompactTrainerOptions
+from dda.training.model_card import ModelCard
+from dda.training.trainer import Trainer
+from dda.training.validation import Validation
 
-MAX_GRADIENT = 1.0
-"""Norm to which a gradient is cut."""
+MODEL_CARD = ModelCard(
+    ("library_name: diffusers", "tags: [makeup, paired-data, residual-diffusion]"),
+    "Compact residual diffusion model for makeup",
+    (
+        "Paints a makeup residual onto the canonical crop of a face, given region masks and a style for each region.",
+        "Load it with `dda.models.compact.network.CompactResidualModel.from_pretrained(FOLDER)`, or amplify with",
+        "`python run_amplify.py model.checkpoint=FOLDER style_set=checkpoint`.",
+    ),
+)
 
 
-def train_compact(cfg: Any, run: Run, styles: list[str], pairs: list[AlignedPair], held: list[AlignedPair]) -> None:
-    """Train the compact model on seed pairs of ``styles``; measure it on ``held``, where there are any.
+class CompactTrainer(Trainer):
+    """Trains all weights of the compact model.
+
+    Args:
+        options: of the trainer.
+        model: of the model; ``steps`` are those of validation.
+        seed: root seed of everything random in the training.
+        device: where to train.
 
     Raises:
-        UserError: a checkpoint to start from that cannot be used, or a run begun with other settings.
+        OptionError: the checkpoint to start from is not one of the compact model.
     """
-    torch.manual_seed(cfg.seed)
-    # Channels last, as the watch's amplifier wants it: the layout must not change in the middle of a training.
-    model = _first_model(cfg.train.init, styles).to(pick_device(cfg.device), memory_format=torch.channels_last)
-    state = TrainingState.start(model, cfg.train.updates, cfg.train.learning_rate, cfg.train.ema, cfg.seed)
-    store_or_check_settings(run.folder, _settings(cfg, styles, pairs))
-    state_file = run.folder / STATE
-    if state_file.exists():
-        state.load(state_file)
-    print_training_start(CONSOLE, len(pairs), len(styles), state.update, cfg.train.init)
-    checkpoint = run.folder / "checkpoint"
-    with open_tracker(cfg, run.folder, "train", run.name) as tracker:
-        watch = Validator(held or pairs, "held-out" if held else "seed", cfg.model.steps, cfg.seed, tracker)
-        _fit(cfg, state, [cut_pair(pair) for pair in pairs], watch, state_file)
-        with state.averaged():
-            figures = watch.look(state.model, state.update)
-            _save(checkpoint, state.model, cfg, len(pairs), figures)
-        tracker.summary(figures)
-    print_training_summary(CONSOLE, figures, checkpoint)
+
+    options: CompactTrainerOptions
+
+    def __init__(self, options: CompactTrainerOptions, model: CompactOptions, seed: int, device: torch.device) -> None:
+        super().__init__(options, seed, device)
+        self._steps = model.steps
+        self._bf16 = _uses_bf16(options.precision, device)
+        if options.init != "scratch":
+            read_style_names(checkpoint_folder(options.init))  # checks the folder before pairs are read
+
+    @property
+    def precision(self) -> str:
+        """As :attr:`Trainer.precision`."""
+        return "bf16" if self._bf16 else "fp32"
+
+    @property
+    def initial_weights(self) -> str:
+        """As :attr:`Trainer.initial_weights`."""
+        return self.options.init
+
+    def model_settings(self) -> dict[str, object]:
+        """As :meth:`Trainer.model_settings`: none, since the weights start from the trainer's ``init``."""
+        return {}
+
+    def build_model(self) -> CompactResidualModel:
+        """As :meth:`Trainer.build_model`."""
+        model = make_initial_model(self.options.init, self.data.styles)
+        # Validation's pipeline sets this memory format: it must not change in the middle of a training.
+        return model.to(self.device, memory_format=torch.channels_last)
+
+    def prepare_batches(self) -> None:
+        """As :meth:`Trainer.prepare_batches`."""
+        self._sampler = BatchSampler(self.data.pairs, self.options, self.seed)
+
+    def compute_loss(self) -> torch.Tensor:
+        """As :meth:`Trainer.compute_loss`."""
+        batch = self._sampler.sample(self.state.updates_done, self.state.generator).to(self.device)
+        return residual_loss(self.state.model, batch, self.state.generator, self._bf16)
+
+    def run_validation(self) -> Validation:
+        """As :meth:`Trainer.run_validation`."""
+        return self.validator.validate(CompactPipeline(self.state.model, self._steps, self.device))
+
+    def save_checkpoint(self, folder: Path, metrics: Mapping[str, float]) -> None:
+        """Write the weights in float16, the config and the model card."""
+        copy.deepcopy(self.state.model).half().save_pretrained(folder)
+        MODEL_CARD.write(folder, self.data.styles, self.describe(), metrics)
+
+    def describe(self) -> dict[str, object]:
+        """As :meth:`Trainer.describe`."""
+        return super().describe() | {
+            "morphed pairs": f"up to {self.options.morphs}",
+            "lip normalization": _describe_max_faces(self.options.lip_normalization),
+            "patch mix": _describe_max_faces(self.options.patch_mix),
+        }
 
 
-def _first_model(init: str, styles: Sequence[str]) -> CompactResidualModel:
-    """An untrained model, or a trained one whose styles are replaced.
-
-    A style that the trained model knows by name keeps its condition; a new one starts from the mean of all.
-    """
-    if init == "scratch":
-        return CompactResidualModel(styles=tuple(styles))
-    trained = load_compact(None if init == "shipped" else init, "train.init")
-    crop = {"crop_size": CROP_SIZE, "crop_points": CANONICAL_POINTS}  # as seed pairs are cut
-    model = CompactResidualModel(**{**trained.config, "styles": tuple(styles), **crop})
-    weights = trained.state_dict()
-    known = list(trained.config.styles)
-    conditions = weights["fgmm.styles"]
-    weights["fgmm.styles"] = torch.stack(
-        [conditions[known.index(style)] if style in known else conditions.mean(0) for style in styles]
-    )
-    model.load_state_dict(weights)
-    return model
+def _describe_max_faces(max_faces: int) -> str:
+    return f"styles of up to {max_faces} faces" if max_faces else "no style"
 
 
-def _settings(cfg: Any, styles: Sequence[str], pairs: Sequence[AlignedPair]) -> dict[str, object]:
-    """What decides the weights that come of a training."""
-    keys = ("updates", "batch_size", "learning_rate", "ema", "morphs", "lip_normalization", "patch_mix")
-    init = cfg.train.init
-    bf16 = _in_bf16(cfg.train.precision, pick_device(cfg.device))
-    return {
-        "data.root": f"{len(pairs)} pairs of {', '.join(styles)}",
-        "the pictures": [hash_image(np.stack([pair.source, pair.target]))[:16] for pair in pairs],
-        "seed": cfg.seed,
-        "train.init": init if init == "scratch" else checkpoint_digest(None if init == "shipped" else init),
-        "train.precision": "bf16" if bf16 else "fp32",
-        **{f"train.{key}": getattr(cfg.train, key) for key in keys},
-    }
-
-
-def _fit(cfg: Any, state: TrainingState, pairs: list[SeedPair], watch: Validator, state_file: Path) -> None:
-    """Run the updates that are left."""
-    train = cfg.train
-    bf16 = _in_bf16(train.precision, state.model.device)
-    pairs = normalize_lip_strength(pairs, train.lip_normalization)
-    morphs = morph_pairs(pairs, train.morphs, cfg.seed)
-    faces = Counter(pair.style for pair in pairs)
-    laid = [style for style, count in faces.items() if count <= train.patch_mix]
-    state.model.train().requires_grad_(True)
-
-    def look() -> None:
-        with state.averaged():
-            watch.look(state.model, state.update)
-
-    run_updates(
-        state,
-        train,
-        watch.tracker,
-        CONSOLE,
-        update=lambda: _update(state, pairs, morphs, laid, train.batch_size, bf16),
-        look=look,
-        save=lambda: state.save(state_file),
-    )
-
-
-def _update(
-    state: TrainingState,
-    pairs: list[SeedPair],
-    morphs: list[SeedPair],
-    laid: Collection[int],
-    batch_size: int,
-    bf16: bool,
-) -> float:
-    """One step of the optimizer; returns the loss.
-
-    Half of a batch are morphs, where there are any; pairs of the styles ``laid`` are laid together in collages.
-    """
-    turns = itertools.cycle((pairs, morphs))
-    odd = state.update * batch_size % 2  # goes on where the last batch ended
-    batch = [_draw(pool or pairs, state.generator) for pool in itertools.islice(turns, odd, odd + batch_size)]
-    crops = augmented_batch(batch, state.generator, laid)
-    source, target, masks, styles = (tensor.to(state.model.device) for tensor in crops)
-    style_ids = styles[:, None].expand(-1, len(REGIONS))
-    loss = residual_loss(state.model, source, target, masks, style_ids, state.generator, bf16)
-    state.optimizer.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(state.model.parameters(), MAX_GRADIENT)
-    state.optimizer.step()
-    state.schedule.step()
-    state.ema.step(state.trained.values())
-    state.update += 1
-    return loss.item()
-
-
-def _draw(pool: list[SeedPair], generator: torch.Generator) -> SeedPair:
-    return pool[int(torch.randint(len(pool), (), generator=generator))]
-
-
-def _in_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to train in bfloat16; ``auto``: where the device computes in it natively."""
+def _uses_bf16(precision: str, device: torch.device) -> bool:
+    """Return whether to train in bfloat16; "auto" does where the device computes in it natively."""
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-
-
-def _save(folder: Path, model: CompactResidualModel, cfg: Any, pairs: int, figures: Mapping[str, float]) -> None:
-    """The checkpoint: weights in float16, config and model card."""
-    copy.deepcopy(model).half().save_pretrained(folder)
-    train = cfg.train
-    facts = {
-        "pairs": f"{pairs} in {len(model.config.styles)} styles",
-        "updates": f"{train.updates} of {train.batch_size} pairs",
-        "started from": train.init,
-        "learning rate": f"{train.learning_rate:g}, cosine decay",
-        "morphed pairs": f"up to {train.morphs}",
-        "levelled": f"styles of up to {train.lip_normalization} faces" if train.lip_normalization else "no style",
-        "in collages": f"styles of up to {train.patch_mix} faces" if train.patch_mix else "no style",
-        "seed": cfg.seed,
-    }
-    write_card(folder, COMPACT, model.config.styles, facts, figures)

@@ -1,1 +1,4 @@
-"""LoRA training of Stable Diffusion: a few matrices in the U-Net's attention learn all styles, told apart in words."""
+"""LoRA training of Stable Diffusion: low-rank matrices in the attention of the U-Net learn all styles, told by prompt.
+
+May import: what `dda.training` may, accelerate and peft.
+"""

@@ -1,4 +1,4 @@
-"""What LoRA adapts: a frozen Stable Diffusion with fresh LoRA matrices in the attention of its U-Net."""
+"""LoRA base model: a frozen Stable Diffusion with trainable low-rank matrices in the attention of its U-Net."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,62 +9,67 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import cast_training_params, compute_snr
 from peft import LoraConfig
 
-from dda.errors import UserError
-from dda.models.stable_diffusion.precision import vae_dtype
-from dda.models.stable_diffusion.pretrained import StableDiffusion, load_stable_diffusion
+from dda.errors import OptionError
+from dda.models.stable_diffusion.precision import pick_vae_dtype
+from dda.models.stable_diffusion.pretrained import StableDiffusionComponents, load_stable_diffusion
 from dda.models.stable_diffusion.text_conditions import TextConditions
 
-TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
-"""The projections of every attention layer, by name."""
+TARGET_MODULES = ("to_q", "to_k", "to_v", "to_out.0")
+"""Names of the projections of an attention layer, all of which get LoRA matrices."""
 
 
 @dataclass(frozen=True)
-class Base:
-    """A frozen latent diffusion model whose U-Net carries LoRA matrices to train.
+class LoraBaseModel:
+    """A frozen latent diffusion model with LoRA matrices in its U-Net.
 
     Attributes:
-        model: its components; of all their weights only the LoRA matrices are trained, in float32.
-        conditions: prompts as tokens.
-        tokens: those of the prompts of the training (P, 77, D): the bare one first, then a style each.
-        schedule: of the noise, as the model was trained.
+        components: of the base model; only the LoRA matrices require a gradient, in float32.
+        conditions: encodes prompts.
+        prompt_embeds: the bare prompt, then the prompt of each style, (1 + styles, 77, D).
+        noise_scheduler: the noise schedule that the model was trained on.
     """
 
-    model: StableDiffusion
+    components: StableDiffusionComponents
     conditions: TextConditions
-    tokens: torch.Tensor
-    schedule: DDPMScheduler
+    prompt_embeds: torch.Tensor
+    noise_scheduler: DDPMScheduler
 
     @property
     def unet(self) -> Any:
         """The UNet2DConditionModel."""
-        return self.model.unet
+        return self.components.unet
 
     @property
-    def timesteps(self) -> int:
-        """How many levels of noise there are."""
-        return int(self.schedule.config.num_train_timesteps)
+    def num_train_timesteps(self) -> int:
+        """Number of timesteps of the noise schedule."""
+        return int(self.noise_scheduler.config.num_train_timesteps)
 
     @torch.no_grad()
-    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Scaled latents (N, 4, h, w) float32 of pictures (N, 3, S, S) in [0, 1]."""
-        vae = self.model.vae
-        return vae.encode((2 * pictures - 1).to(vae.dtype)).latent_dist.mode().float() * vae.config.scaling_factor
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Encode images (N, 3, S, S) in [0, 1] to scaled latents (N, 4, h, w) float32."""
+        vae = self.components.vae
+        return vae.encode((2 * images - 1).to(vae.dtype)).latent_dist.mode().float() * vae.config.scaling_factor
 
-    def wanted(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """What the U-Net shall predict of noised latents: the noise, or the velocity where the model was so trained."""
-        return self.schedule.get_velocity(latents, noise, timesteps) if self._predicts_velocity else noise
+    def prediction_target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """Return what the U-Net should predict of noisy latents: the noise, or the velocity (v-prediction models)."""
+        return self.noise_scheduler.get_velocity(latents, noise, timesteps) if self._predicts_velocity else noise
 
-    def weight(self, timesteps: torch.Tensor, max_snr: float) -> torch.Tensor:
-        """What a squared error of the prediction counts at ``timesteps`` (N,): min(SNR, max_snr) of the latents."""
-        snr = compute_snr(self.schedule, timesteps)
+    def snr_weight(self, timesteps: torch.Tensor, max_snr: float) -> torch.Tensor:
+        """Return the Min-SNR weight of a squared prediction error, (N,).
+
+        min(SNR, max_snr) / SNR for noise prediction, min(SNR, max_snr) / (SNR + 1) for v-prediction: the error of the
+        clean latents then counts min(SNR, max_snr) (Hang et al., Efficient Diffusion Training via Min-SNR Weighting
+        Strategy, ICCV 2023).
+        """
+        snr = compute_snr(self.noise_scheduler, timesteps)
         return snr.clamp(max=max_snr) / (snr + 1 if self._predicts_velocity else snr)
 
     @property
     def _predicts_velocity(self) -> bool:
-        return self.schedule.config.prediction_type == "v_prediction"
+        return self.noise_scheduler.config.prediction_type == "v_prediction"
 
 
-def load_base(
+def load_base_model(
     pretrained: str,
     prompt: str,
     bare_prompt: str,
@@ -72,35 +77,37 @@ def load_base(
     rank: int,
     device: torch.device,
     dtype: torch.dtype,
-) -> Base:
-    """Load Stable Diffusion, read the prompts, and add LoRA matrices that change nothing yet.
+) -> LoraBaseModel:
+    """Load Stable Diffusion, encode the prompts, and add LoRA matrices that do not change its output yet.
 
     Args:
-        pretrained: hub id, or folder in diffusers' form.
-        prompt: of a style, ``{style}`` where its name goes.
+        pretrained: hub id, or folder in the layout of diffusers.
+        prompt: of a style, with ``{style}`` in place of its name.
         bare_prompt: of a bare face.
-        styles: their names.
+        styles: names of the styles.
         rank: of the LoRA matrices.
-        device: where the networks go.
-        dtype: of the U-Net's frozen weights; the VAE's follows from it (`precision.vae_dtype`).
+        device: where the networks run.
+        dtype: of the frozen weights of the U-Net; the VAE's follows from it (`precision.pick_vae_dtype`).
 
     Raises:
-        UserError: the model cannot be loaded or predicts neither noise nor velocity, or a prompt is too long.
+        OptionError: the model cannot be loaded or predicts neither noise nor velocity, or a prompt is too long.
     """
-    model = load_stable_diffusion(pretrained)
-    schedule = DDPMScheduler.from_config(model.scheduler)
-    predicts = schedule.config.prediction_type
-    if predicts not in ("epsilon", "v_prediction"):
-        raise UserError(
-            f"model.pretrained={pretrained}: predicts {predicts}; training takes models of epsilon or v_prediction"
+    components = load_stable_diffusion(pretrained)
+    noise_scheduler = DDPMScheduler.from_config(components.scheduler_config)
+    prediction_type = noise_scheduler.config.prediction_type
+    if prediction_type not in ("epsilon", "v_prediction"):
+        raise OptionError(
+            "pretrained", f"predicts {prediction_type}; training takes models of epsilon or v_prediction", pretrained
         )
-    conditions = TextConditions(model.tokenizer, model.text_encoder, prompt, bare_prompt)
-    tokens = torch.cat([conditions.bare(), *(conditions.tokens(style) for style in styles)])
-    model.vae.to(device, vae_dtype(dtype, device))
-    model.unet.to(device, dtype)
-    # alpha / rank = 1: the scale that readers of LoRA files take where the file says nothing.
-    model.unet.add_adapter(
-        LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(TARGETS))
+    conditions = TextConditions(components.tokenizer, components.text_encoder, prompt, bare_prompt)
+    prompt_embeds = torch.cat(
+        [conditions.encode_bare_condition(), *(conditions.encode_style(style) for style in styles)]
     )
-    cast_training_params(model.unet, torch.float32)
-    return Base(model, conditions, tokens.to(device), schedule)
+    components.vae.to(device, pick_vae_dtype(dtype, device))
+    components.unet.to(device, dtype)
+    # alpha / rank = 1 is the scale that readers of LoRA files assume if the file has no alpha.
+    components.unet.add_adapter(
+        LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(TARGET_MODULES))
+    )
+    cast_training_params(components.unet, torch.float32)
+    return LoraBaseModel(components, conditions, prompt_embeds.to(device), noise_scheduler)

@@ -1,4 +1,4 @@
-"""What LoRA training asks of the U-Net: the noise that leads from source to target, above all where makeup goes."""
+"""Objective of LoRA training: the noise that leads from the source to the target, weighted by region."""
 
 from collections.abc import Callable
 
@@ -7,102 +7,106 @@ from diffusers.training_utils import compute_snr
 from torch.nn import functional as F
 
 from dda.regions import REGIONS
-from dda.training.lora.base_model import Base
-from dda.training.lora.batch import BARE, Batch
+from dda.training.lora.base_model import LoraBaseModel
+from dda.training.lora.batch import BARE_PROMPT_ID, Batch
 
-EMPHASIS = {"eyes": 2.0, "lips": 2.0, "skin": 1.0, "brows": 1.0}
-"""Weight of a region's error: the small regions carry the finest makeup."""
+REGION_WEIGHTS = {"eyes": 2.0, "lips": 2.0, "skin": 1.0, "brows": 1.0}
+"""Weight a_r of an error in each region: the small regions have the finest makeup."""
 
-OUTSIDE = 0.1
-"""Weight of the error outside all regions: composition never shows it, but it keeps the face in its picture."""
+OUTSIDE_MASK_WEIGHT = 0.1
+"""Weight a_0 of an error outside the masks: composition hides it, but it keeps the face in its surroundings."""
 
-CROPS = ("eyes", "lips")
-"""RegionMasks that get a crop of their own."""
+CROPPED_REGIONS = ("eyes", "lips")
+"""Regions with a crop of their own in the crop loss."""
 
-CROP_LOSS = 0.5
-"""Weight of the crops beside the whole picture."""
+CROP_LOSS_WEIGHT = 0.5
+"""Weight of the crop loss relative to the masked loss."""
 
 MAX_SNR = 5.0
-"""Signal-to-noise ratio above which an error of the noise counts less, as it then changes the picture less
-(min-SNR weighting: Hang et al., Efficient Diffusion Training via Min-SNR Weighting Strategy, ICCV 2023)."""
+"""Signal-to-noise ratio that Min-SNR weighting clips at; gamma = 5 of Hang et al., ICCV 2023."""
 
 
-def noise_loss(predict: Callable[..., torch.Tensor], base: Base, batch: Batch) -> torch.Tensor:
-    """Loss (N,) of a batch: the masked noise loss, and CROP_LOSS times the crop loss, of the same prediction.
+def noise_loss(predict: Callable[..., torch.Tensor], base: LoraBaseModel, batch: Batch) -> torch.Tensor:
+    """Return the loss (N,) of a batch: the masked loss plus `CROP_LOSS_WEIGHT` times the crop loss.
 
-    Amplification begins at the noised source, z = a z_0 + s e, and shall end at the target z_1. Seen from there the
-    noise is e' = e + (a / s) (z_0 - z_1), and a pass that predicts e' at every step keeps it: later steps see a' z_1 +
-    s' e'. So the U-Net learns to predict e' there, (a / s) being of the timestep at which the pass began. Were it shown
-    noised targets alone, it would never have seen what amplification asks of it: bare lips under the style's prompt.
+    With the latents z_0 of the source and z_1 of the target, noise e, and alpha_t, sigma_t of the noise schedule,
+    amplification starts at the noised source of timestep s and should end at z_1. As a noised target, this start is
+
+        alpha_s z_0 + sigma_s e = alpha_s z_1 + sigma_s e',     e' = e + (alpha_s / sigma_s) (z_0 - z_1).
+
+    A deterministic pass (DDIM) that predicts e' at every step keeps it, and comes through alpha_t z_1 + sigma_t e' to
+    z_1. So these are the inputs of the U-Net, and e' is what it should predict (or the velocity alpha_t e' -
+    sigma_t z_1). A bare row has z_1 = z_0 and e' = e, the objective of DDPM. Noised targets with e alone would never
+    show the U-Net a bare face with the prompt of a style, where amplification starts.
 
     Args:
-        predict: the base's U-Net, as it is or wrapped.
-        base: encodes the pictures and noises them.
+        predict: the U-Net of the base, as it is or wrapped for several devices.
+        base: encodes the images and noises their latents.
         batch: N rows.
     """
-    latents = base.encode(batch.pictures)
-    ratio = compute_snr(base.schedule, batch.starts).sqrt()
-    noise = batch.noise + ratio[:, None, None, None] * _to_source(base, batch, latents)
-    noisy = base.schedule.add_noise(latents, noise, batch.timesteps)
-    (prediction,) = predict(noisy, batch.timesteps, base.tokens[batch.prompts], return_dict=False)
-    error = (prediction.float() - base.wanted(latents, noise, batch.timesteps)).square().mean(1)
-    error = error * base.weight(batch.timesteps, MAX_SNR)[:, None, None]
+    latents = base.encode(batch.images)
+    ratio = compute_snr(base.noise_scheduler, batch.start_timesteps).sqrt()
+    noise = batch.noise + ratio[:, None, None, None] * _source_offset(base, batch, latents)
+    noisy = base.noise_scheduler.add_noise(latents, noise, batch.timesteps)
+    (prediction,) = predict(noisy, batch.timesteps, base.prompt_embeds[batch.prompt_ids], return_dict=False)
+    error = (prediction.float() - base.prediction_target(latents, noise, batch.timesteps)).square().mean(1)
+    error = error * base.snr_weight(batch.timesteps, MAX_SNR)[:, None, None]
     masks = F.interpolate(batch.masks, size=error.shape[-2:], mode="area")
-    return masked_loss(error, masks) + CROP_LOSS * crop_loss(error, masks)
-
-
-def _to_source(base: Base, batch: Batch, latents: torch.Tensor) -> torch.Tensor:
-    """z_0 - z_1 of each row, like ``latents`` z_1; a bare row is its own source, and not encoded again."""
-    way = torch.zeros_like(latents)
-    made_up = batch.prompts != BARE
-    if made_up.any():
-        way[made_up] = base.encode(batch.sources[made_up]) - latents[made_up]
-    return way
+    return masked_loss(error, masks) + CROP_LOSS_WEIGHT * crop_loss(error, masks)
 
 
 def masked_loss(error: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Weighted mean of ``error`` (N, h, w) over each picture, (N,): w = sum_r EMPHASIS_r M_r + OUTSIDE (1 - M).
+    """Return the weighted mean of an error over each image, (N,), with weights w = sum_r a_r M_r + a_0 (1 - M).
 
     Args:
-        error: squared error of the prediction.
+        error: squared error of the prediction, (N, h, w).
         masks: M_r (N, 4, h, w) in [0, 1].
     """
-    return _weighted_mean(error[:, None], _weights(masks)[:, None])[:, 0]
+    return _weighted_mean(error[:, None], _pixel_weights(masks)[:, None])[:, 0]
 
 
 def crop_loss(error: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Mean over the crops round the eyes and round the lips of the masked loss inside the crop, (N,).
+    """Return the mean of the masked losses inside the bounding boxes of eyes and lips, (N,); 0 if both are hidden.
 
-    A crop is the smallest upright rectangle that holds a region. Lips are a fiftieth of a picture: here they count as
-    much as everything else. A picture in which neither region is seen has no crop loss.
+    Lips are 2 % of an image: in the crop loss they count as much as everything else.
 
     Args:
-        error: as for :func:`masked_loss`, like ``masks``.
+        error: squared error of the prediction, (N, h, w).
+        masks: M_r (N, 4, h, w) in [0, 1].
     """
-    boxes = bounding_boxes(masks[:, [REGIONS.index(region) for region in CROPS]])
-    means = _weighted_mean(error[:, None], _weights(masks)[:, None] * boxes)
-    seen = boxes.amax((2, 3))
-    return (means * seen).sum(1) / seen.sum(1).clamp_min(1)
+    boxes = draw_bounding_boxes(masks[:, [REGIONS.index(region) for region in CROPPED_REGIONS]])
+    losses = _weighted_mean(error[:, None], _pixel_weights(masks)[:, None] * boxes)
+    is_visible = boxes.amax((2, 3))
+    return (losses * is_visible).sum(1) / is_visible.sum(1).clamp_min(1)
 
 
-def bounding_boxes(masks: torch.Tensor) -> torch.Tensor:
-    """1 inside the smallest upright rectangle that holds all of a mask (N, K, h, w), else 0; all 0 for an empty one."""
-    columns, rows = (_between((masks > 0).any(axis)) for axis in (2, 3))
+def draw_bounding_boxes(masks: torch.Tensor) -> torch.Tensor:
+    """Return the bounding box of each mask, as a mask (N, K, h, w) of 0 and 1; all 0 for an empty mask."""
+    columns, rows = (_fill_between((masks > 0).any(axis)) for axis in (2, 3))
     return (rows[..., :, None] & columns[..., None, :]).to(masks.dtype)
 
 
-def _between(hit: torch.Tensor) -> torch.Tensor:
-    """From the first to the last True along the last axis."""
-    since, until = hit.cumsum(-1), hit.flip(-1).cumsum(-1).flip(-1)
-    return (since > 0) & (until > 0)
+def _source_offset(base: LoraBaseModel, batch: Batch, latents: torch.Tensor) -> torch.Tensor:
+    """Return z_0 - z_1 of each row; a bare row is its own source, and is not encoded again."""
+    offset = torch.zeros_like(latents)
+    is_made_up = batch.prompt_ids != BARE_PROMPT_ID
+    if is_made_up.any():
+        offset[is_made_up] = base.encode(batch.source_images[is_made_up]) - latents[is_made_up]
+    return offset
 
 
-def _weights(masks: torch.Tensor) -> torch.Tensor:
-    """w (N, h, w)."""
-    emphasis = torch.tensor([EMPHASIS[region] for region in REGIONS], device=masks.device)
-    return torch.einsum("nrhw,r->nhw", masks, emphasis) + OUTSIDE * (1 - masks.sum(1))
+def _fill_between(is_used: torch.Tensor) -> torch.Tensor:
+    """Mark everything from the first to the last True along the last axis."""
+    from_first, to_last = is_used.cumsum(-1), is_used.flip(-1).cumsum(-1).flip(-1)
+    return (from_first > 0) & (to_last > 0)
+
+
+def _pixel_weights(masks: torch.Tensor) -> torch.Tensor:
+    """Return w (N, h, w)."""
+    region_weights = torch.tensor([REGION_WEIGHTS[region] for region in REGIONS], device=masks.device)
+    return torch.einsum("nrhw,r->nhw", masks, region_weights) + OUTSIDE_MASK_WEIGHT * (1 - masks.sum(1))
 
 
 def _weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Over the picture; 0 where all weights are."""
+    """Return the weighted mean over the image; 0 if all weights are 0."""
     return (values * weights).sum((2, 3)) / weights.sum((2, 3)).clamp_min(torch.finfo(weights.dtype).tiny)

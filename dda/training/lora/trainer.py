@@ -1,12 +1,10 @@
-"""LoRA training of Stable Diffusion: `run_train.py model=sd15`, on one device or (`accelerate launch`) on several."""
+"""Trainer of LoRA matrices for Stable Diffusion, on one device or (`accelerate launch`) on several."""
 
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -14,193 +12,183 @@ from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
 from dda.console import CONSOLE
-from dda.errors import UserError
-from dda.images import hash_image
-from dda.models.stable_diffusion.precision import dtype_name, pick_dtype
-from dda.models.stable_diffusion.pretrained import base_identity
-from dda.models.stable_diffusion.text_conditions import BARE_PROMPT, PROMPT
-from dda.options import fingerprint_options
-from dda.pairs.run_files import STATE, Run
-from dda.pairs.settings import store_or_check_settings
-from dda.system.device import pick_device
-from dda.tracking.tracker import Tracker, open_tracker
-from dda.training.loop import print_training_start, print_training_summary, run_updates
-from dda.training.lora.base_model import Base, load_base
-from dda.training.lora.batch import BatchMaker
-from dda.training.lora.checkpoint import SEED_FILE, Made, save_checkpoint, save_seed_format
+from dda.errors import OptionError
+from dda.models.stable_diffusion.options import StableDiffusionOptions
+from dda.models.stable_diffusion.precision import get_dtype_name, pick_dtype
+from dda.models.stable_diffusion.pretrained import fingerprint_base_model
+from dda.models.stable_diffusion.text_conditions import DEFAULT_BARE_PROMPT, DEFAULT_PROMPT
+from dda.tracking.tracker import Tracker
+from dda.training.lora.base_model import LoraBaseModel, load_base_model
+from dda.training.lora.batch import BatchSampler
+from dda.training.lora.checkpoint import SEED_FORMAT_NAME, CheckpointConfig, save_checkpoint, save_seed_format
 from dda.training.lora.objective import noise_loss
+from dda.training.lora.options import LoraTrainerOptions
 from dda.training.lora.validation import LoraValidator
-from dda.training.seed_pairs import AlignedPair
-from dda.training.state import TrainingState
-from dda.training.validation import Validator
-
-MAX_GRADIENT = 1.0
-"""Norm to which a gradient is cut."""
+from dda.training.trainer import MAX_GRADIENT_NORM, Trainer
+from dda.training.training_data import TrainingData
+from dda.training.validation import Validation
 
 MIXED_PRECISION = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
 """Accelerate's names of the number formats."""
 
 
-def train_lora(cfg: Any, run: Run, styles: list[str], pairs: list[AlignedPair], held: list[AlignedPair]) -> None:
-    """Train LoRA matrices on seed pairs of ``styles``; measure them on ``held``, where there are any.
+class LoraTrainer(Trainer):
+    """Trains LoRA matrices in the attention of a frozen U-Net.
 
-    Every process has the model and a part of each batch; the first one alone writes and speaks.
+    With several processes, each has the model and an equal part of each batch.
+
+    Args:
+        options: of the trainer.
+        model: of the model: the base, its prompts, and the passes that it is trained for.
+        seed: root seed of everything random in the training.
+        device: where to train.
 
     Raises:
-        UserError: a base model that cannot be used, a precision or batch that the machine cannot do, or a run begun
-            with other settings.
+        OptionError: the precision is not possible on the device, or the processes cannot share a batch.
     """
-    accelerator = _accelerator(cfg)
-    folder = Path(broadcast_object_list([str(run.folder)])[0])
-    leads = accelerator.is_main_process
-    console = CONSOLE if leads else Console(quiet=True)
-    torch.manual_seed(cfg.seed)
-    base = _load(cfg, styles, accelerator.device)
-    state = TrainingState.start(base.unet, cfg.train.updates, cfg.train.learning_rate, cfg.train.ema, cfg.seed)
-    unet, state.optimizer = accelerator.prepare(base.unet, state.optimizer)
-    state.scaler = accelerator.scaler
-    if leads:
-        store_or_check_settings(folder, _settings(cfg, styles, pairs, accelerator.device))
-    accelerator.wait_for_everyone()
-    state_file, checkpoint = folder / STATE, folder / "checkpoint"
-    if state_file.exists():
-        state.load(state_file)
-    print_training_start(console, len(pairs), len(styles), state.update, cfg.model.pretrained)
-    with open_tracker(cfg, folder, "train", run.name) if leads else nullcontext(Tracker()) as tracker:
-        watch = Validator(held or pairs, "held-out" if held else "seed", cfg.model.steps, cfg.seed, tracker)
-        lora_watch = LoraValidator(watch, base, styles, cfg.model.sampling, cfg.train.resolution)
-        _fit(cfg, accelerator, state, base, unet, pairs, lora_watch, console, state_file)
-        if leads:
-            with state.averaged():
-                figures = lora_watch.look(state.update)
-                save_checkpoint(checkpoint, base.unet, _made(cfg, styles), _facts(cfg, styles, pairs), figures)
-            if cfg.train.seed_format:
-                save_seed_format(folder / SEED_FILE, checkpoint, cfg.model.pretrained)
-            tracker.summary(figures)
-            settings = [f"model.pretrained={cfg.model.pretrained}", f"model.strength={cfg.model.strength:g}"]
-            print_training_summary(console, figures, checkpoint, ["model=sd15", *settings])
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
+
+    options: LoraTrainerOptions
+    base: LoraBaseModel
+
+    def __init__(
+        self, options: LoraTrainerOptions, model: StableDiffusionOptions, seed: int, device: torch.device
+    ) -> None:
+        self._dtype = pick_dtype(options.precision, device)
+        self.accelerator = _open_accelerator(device, self._dtype)
+        processes = self.accelerator.num_processes
+        if options.batch_size % processes:
+            raise OptionError(
+                "batch_size", f"must be a multiple of the {processes} processes that share it", options.batch_size
+            )
+        super().__init__(options, seed, self.accelerator.device)
+        self._model_options = model
+        self._prompt = DEFAULT_PROMPT if model.prompt is None else model.prompt
+        self._bare_prompt = DEFAULT_BARE_PROMPT if model.bare_prompt is None else model.bare_prompt
+        self.is_main_process = self.accelerator.is_main_process
+        self.console = CONSOLE if self.is_main_process else Console(quiet=True)
+
+    @property
+    def precision(self) -> str:
+        """As :attr:`Trainer.precision`."""
+        return get_dtype_name(self._dtype)
+
+    @property
+    def initial_weights(self) -> str:
+        """As :attr:`Trainer.initial_weights`."""
+        return self._model_options.pretrained
+
+    def model_settings(self) -> dict[str, object]:
+        """As :meth:`Trainer.model_settings`."""
+        return {
+            "pretrained": fingerprint_base_model(self._model_options.pretrained),
+            "prompt": self._prompt,
+            "bare_prompt": self._bare_prompt,
+            "strength": self._model_options.strength,
+        }
+
+    def setup(self, data: TrainingData) -> None:
+        """As :meth:`Trainer.setup`."""
+        super().setup(data)
+        self._unet, self.state.optimizer = self.accelerator.prepare(self.base.unet, self.state.optimizer)
+        self.state.scaler = self.accelerator.scaler
+        self._lora_validator = LoraValidator(
+            self.validator, self.base, self._model_options.sampling, self.options.resolution
+        )
+
+    def build_model(self) -> Any:
+        """As :meth:`Trainer.build_model`."""
+        self.base = load_base_model(
+            self._model_options.pretrained,
+            self._prompt,
+            self._bare_prompt,
+            self.data.styles,
+            self.options.rank,
+            self.device,
+            self._dtype,
+        )
+        # Validation would refuse an impossible sampling only after updates.
+        self._model_options.sampling.open(self.base.components.scheduler_config, self.device)
+        if self.options.gradient_checkpointing:
+            self.base.unet.enable_gradient_checkpointing()
+        return self.base.unet
+
+    def resume(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """As :meth:`Trainer.resume`, in the folder of the main process, which goes first."""
+        shared_folder = Path(broadcast_object_list([str(folder)])[0])
+        with self.accelerator.main_process_first():
+            super().resume(shared_folder, settings)
+
+    def fit(self, tracker: Tracker) -> dict[str, float]:
+        """As :meth:`Trainer.fit`."""
+        metrics = super().fit(tracker)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return metrics
+
+    def prepare_batches(self) -> None:
+        """As :meth:`Trainer.prepare_batches`."""
+        resolution = self.options.resolution
+        self._sampler = BatchSampler(
+            self.data.pairs,
+            resolution,
+            resolution // self.base.components.vae_scale_factor,
+            self.base.num_train_timesteps,
+            self._model_options.strength,
+            self.options.condition_dropout,
+        )
+
+    def compute_loss(self) -> torch.Tensor:
+        """As :meth:`Trainer.compute_loss`, of this process' rows of the batch."""
+        batch_size = self.options.batch_size
+        share = batch_size // self.accelerator.num_processes
+        first = self.accelerator.process_index * share
+        rows_before = self.state.updates_done * batch_size
+        batch = self._sampler.sample(
+            batch_size, self.state.generator, slice(first, first + share), self.device, rows_before
+        )
+        return noise_loss(self._unet, self.base, batch).mean()
+
+    def optimizer_step(self, loss: torch.Tensor) -> bool:
+        """As :meth:`Trainer.optimizer_step`; float16 skips a step with gradients that overflowed."""
+        self.state.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.state.trained_parameters.values(), MAX_GRADIENT_NORM)
+        self.state.optimizer.step()
+        return not self.accelerator.optimizer_step_was_skipped
+
+    def average_loss(self, loss: torch.Tensor) -> float:
+        """As :meth:`Trainer.average_loss`."""
+        return float(self.accelerator.reduce(loss.detach(), "mean"))
+
+    def run_validation(self) -> Validation:
+        """As :meth:`Trainer.run_validation`."""
+        return self._lora_validator.validate()
+
+    def save_checkpoint(self, folder: Path, metrics: Mapping[str, float]) -> None:
+        """Write the checkpoint folder, and the seed format beside it if the options ask for it."""
+        base = self._model_options.pretrained
+        if os.path.isdir(base):  # an absolute path is valid in any working directory
+            base = str(Path(base).absolute())
+        config = CheckpointConfig(
+            base, self.options.rank, self.data.styles, self._prompt, self._bare_prompt, self._model_options.strength
+        )
+        save_checkpoint(folder, self.base.unet, config, self.describe(), metrics)
+        if self.options.seed_format:
+            save_seed_format(folder.with_name(SEED_FORMAT_NAME), folder, self._model_options.pretrained)
+
+    def describe(self) -> dict[str, object]:
+        """As :meth:`Trainer.describe`."""
+        options = self.options
+        return super().describe() | {
+            "updates": f"{options.updates} of {options.batch_size} pictures, {options.resolution} pixels a side",
+            "rank": options.rank,
+            "made for model.strength": self._model_options.strength,
+            "condition dropout": options.condition_dropout,
+        }
 
 
-def _accelerator(cfg: Any) -> Accelerator:
-    """The devices, and the number format they compute in."""
-    AcceleratorState._reset_state(reset_partial_state=True)  # it outlives a job, and the next may want another device
-    device = pick_device(cfg.device)
+def _open_accelerator(device: torch.device, dtype: torch.dtype) -> Accelerator:
+    AcceleratorState._reset_state(reset_partial_state=True)  # a former job of this process may have had another device
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    dtype = pick_dtype(cfg.train.precision, device, "train.precision")
-    accelerator = Accelerator(mixed_precision=MIXED_PRECISION[dtype], cpu=device.type == "cpu")
-    if cfg.train.batch_size % accelerator.num_processes:
-        raise UserError(
-            f"train.batch_size={cfg.train.batch_size}: must be a multiple of the {accelerator.num_processes} "
-            "processes that share it"
-        )
-    return accelerator
-
-
-def _load(cfg: Any, styles: Sequence[str], device: torch.device) -> Base:
-    dtype = pick_dtype(cfg.train.precision, device)
-    base = load_base(cfg.model.pretrained, *_prompts(cfg.model), styles, cfg.train.rank, device, dtype)
-    cfg.model.sampling.open(base.model.scheduler, device)  # refused now, not by the first look at the pictures
-    if cfg.train.gradient_checkpointing:
-        base.unet.enable_gradient_checkpointing()
-    return base
-
-
-def _prompts(model: Any) -> tuple[str, str]:
-    """The prompt of a style, and of a bare face."""
-    return (
-        PROMPT if model.prompt is None else model.prompt,
-        BARE_PROMPT if model.bare_prompt is None else model.bare_prompt,
-    )
-
-
-def _settings(cfg: Any, styles: Sequence[str], pairs: Sequence[AlignedPair], device: torch.device) -> dict[str, object]:
-    """What decides the weights that come of a training."""
-    prompt, bare_prompt = _prompts(cfg.model)
-    keys = ("updates", "batch_size", "learning_rate", "rank", "condition_dropout", "ema", "resolution")
-    return {
-        "data.root": f"{len(pairs)} pairs of {', '.join(styles)}",
-        "the pictures": [hash_image(np.stack([pair.source, pair.target]))[:16] for pair in pairs],
-        "seed": cfg.seed,
-        "model.pretrained": base_identity(cfg.model.pretrained),
-        "model.prompt": prompt,
-        "model.bare_prompt": bare_prompt,
-        "model.strength": cfg.model.strength,
-        "parser": fingerprint_options(cfg.parser),
-        "train.precision": dtype_name(pick_dtype(cfg.train.precision, device)),
-        **{f"train.{key}": getattr(cfg.train, key) for key in keys},
-    }
-
-
-def _fit(
-    cfg: Any,
-    accelerator: Accelerator,
-    state: TrainingState[Any],
-    base: Base,
-    unet: torch.nn.Module,
-    pairs: Sequence[AlignedPair],
-    watch: LoraValidator,
-    console: Console,
-    state_file: Path,
-) -> None:
-    """Run the updates that are left."""
-    train = cfg.train
-    latent_size = train.resolution // base.model.downsampling
-    maker = BatchMaker(
-        pairs, train.resolution, latent_size, base.timesteps, cfg.model.strength, train.condition_dropout
-    )
-    share = train.batch_size // accelerator.num_processes
-    rows = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
-    unet.train()
-
-    def update() -> float:
-        drawn = state.update * train.batch_size
-        batch = maker.draw(train.batch_size, state.generator, rows, accelerator.device, drawn)
-        return _update(accelerator, state, noise_loss(unet, base, batch).mean())
-
-    def look() -> None:
-        if accelerator.is_main_process:
-            with state.averaged():
-                watch.look(state.update)
-
-    def save() -> None:
-        if accelerator.is_main_process:
-            state.save(state_file)
-
-    run_updates(state, train, watch.watch.tracker, console, update, look, save)
-
-
-def _update(accelerator: Accelerator, state: TrainingState[Any], loss: torch.Tensor) -> float:
-    """One step of the optimizer; returns the loss, averaged over the processes."""
-    state.optimizer.zero_grad()
-    accelerator.backward(loss)
-    accelerator.clip_grad_norm_(state.trained.values(), MAX_GRADIENT)
-    state.optimizer.step()
-    if not accelerator.optimizer_step_was_skipped:  # float16 skips one whose gradients overflowed
-        state.schedule.step()
-        state.ema.step(state.trained.values())
-    state.update += 1
-    return float(accelerator.reduce(loss.detach(), "mean"))
-
-
-def _made(cfg: Any, styles: Sequence[str]) -> Made:
-    base = cfg.model.pretrained
-    if os.path.isdir(base):  # found again from any working directory
-        base = str(Path(base).absolute())
-    return Made(base, cfg.train.rank, list(styles), *_prompts(cfg.model), cfg.model.strength)
-
-
-def _facts(cfg: Any, styles: Sequence[str], pairs: Sequence[AlignedPair]) -> dict[str, object]:
-    train = cfg.train
-    return {
-        "pairs": f"{len(pairs)} in {len(styles)} styles",
-        "updates": f"{train.updates} of {train.batch_size} pictures, {train.resolution} pixels a side",
-        "started from": cfg.model.pretrained,
-        "rank": train.rank,
-        "learning rate": f"{train.learning_rate:g}, cosine decay",
-        "made for model.strength": cfg.model.strength,
-        "condition dropout": train.condition_dropout,
-        "seed": cfg.seed,
-    }
+    return Accelerator(mixed_precision=MIXED_PRECISION[dtype], cpu=device.type == "cpu")

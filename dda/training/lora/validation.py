@@ -1,4 +1,4 @@
-"""Watching a LoRA training: the noise it predicts, and what it paints, beside what the base model does."""
+"""Validation of LoRA training: noise losses beside those of the base model, and the targets it paints."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -9,94 +9,102 @@ import torch
 
 from dda.models.stable_diffusion.pipeline import Sampling, StableDiffusionResidualPipeline
 from dda.regions import REGIONS
-from dda.training.lora.base_model import Base
-from dda.training.lora.batch import BARE, Batch, stack_pair
+from dda.training.lora.base_model import LoraBaseModel
+from dda.training.lora.batch import BARE_PROMPT_ID, Batch, stack_pair
 from dda.training.lora.objective import noise_loss
-from dda.training.seed_pairs import AlignedPair
-from dda.training.validation import Validator, paint_pair
+from dda.training.seed_pairs import SeedPair
+from dda.training.validation import Validation, Validator
 
-LEVELS = 4
-"""Steps at which the loss is taken, evenly spread over the pass that amplification walks."""
+VALIDATION_TIMESTEPS = 4
+"""Number of timesteps that losses are measured at, evenly spaced over the pass of amplification."""
 
 
 @dataclass
 class LoraValidator:
-    """Measures LoRA matrices on pairs and shows what they paint.
+    """Measures LoRA matrices on pairs.
 
     Attributes:
-        watch: the pairs, and where the figures go.
-        base: carries the matrices.
-        styles: names of the trained styles.
-        sampling: how a pass is walked.
-        size: side in pixels of the pictures of which the noise is predicted.
+        validator: the pairs, and how their targets are measured.
+        base: the model with the matrices.
+        sampling: of a pass.
+        size: side in pixels of the images that losses are measured on.
     """
 
-    watch: Validator
-    base: Base
-    styles: Sequence[str]
+    validator: Validator
+    base: LoraBaseModel
     sampling: Sampling
     size: int
 
-    def look(self, update: int) -> dict[str, float]:
-        """Log and return the losses on one held set of noise and the PSNR of what is painted; log a figure."""
-        figures = self.losses() | {f"{name} of the base model": value for name, value in self.plain_losses.items()}
-        self.watch.tracker.log(figures, step=update)
-        amplifier = self._amplifier()
-        pairs, seed = self.watch.pairs, self.watch.seed
-        painted = [paint_pair(amplifier, pair, self.styles[pair.style], seed) for pair in pairs]
-        return figures | self.watch.show(painted, update)
+    def validate(self) -> Validation:
+        """Measure the losses with and without LoRA, and the targets that the model paints."""
+        losses = self.measure_losses() | {f"{name} of the base model": loss for name, loss in self.base_losses.items()}
+        validation = self.validator.validate(self._open_pipeline())
+        return Validation({**losses, **validation.metrics}, validation.rows)
 
     @torch.no_grad()
-    def losses(self) -> dict[str, float]:
-        """Mean loss of targets under their styles' prompts, and of sources under the bare one."""
+    def measure_losses(self) -> dict[str, float]:
+        """Return the mean loss of targets with the prompts of their styles, and of sources with the bare prompt."""
         device = self.base.unet.device
-        made_up, bare = [], []
-        for batch in held_batches(self.watch.pairs, self.size, self.base, self.sampling.strength, self.watch.seed):
+        made_up_losses, bare_losses = [], []
+        pairs, seed = self.validator.pairs, self.validator.seed
+        for batch in make_validation_batches(pairs, self.size, self.base, self.sampling.strength, seed):
             loss = noise_loss(self.base.unet, self.base, batch.to(device))
-            made_up.append(loss[0::2])
-            bare.append(loss[1::2])
-        kind = self.watch.kind
+            made_up_losses.append(loss[0::2])
+            bare_losses.append(loss[1::2])
+        split = self.validator.split
         return {
-            f"{kind} noise loss": float(torch.cat(made_up).mean()),
-            f"{kind} noise loss, bare": float(torch.cat(bare).mean()),
+            f"{split} noise loss": float(torch.cat(made_up_losses).mean()),
+            f"{split} noise loss, bare": float(torch.cat(bare_losses).mean()),
         }
 
     @cached_property
-    def plain_losses(self) -> dict[str, float]:
-        """The same of the base model without LoRA."""
+    def base_losses(self) -> dict[str, float]:
+        """Losses of the base model without LoRA, measured once."""
         self.base.unet.disable_adapters()
         try:
-            return self.losses()
+            return self.measure_losses()
         finally:
             self.base.unet.enable_adapters()
 
-    def _amplifier(self) -> StableDiffusionResidualPipeline:
-        """The model as amplification uses it, on a copy of the U-Net, whose attention it rewires."""
+    def _open_pipeline(self) -> StableDiffusionResidualPipeline:
+        """Open the pipeline of amplification on a copy of the U-Net, since it replaces the attention processors."""
         unet = copy.deepcopy(self.base.unet)
-        model = replace(self.base.model, unet=unet)
+        components = replace(self.base.components, unet=unet)
         gains = torch.ones(len(REGIONS))
         return StableDiffusionResidualPipeline(
-            model, self.base.conditions, self.sampling, gains, unet.device, unet.dtype
+            components, self.base.conditions, self.sampling, gains, unet.device, unet.dtype
         )
 
 
-def held_batches(pairs: Sequence[AlignedPair], size: int, base: Base, strength: float, seed: int) -> Iterator[Batch]:
-    """For each pair a batch of ``LEVELS`` steps: to its target under its style, to its source under none, by turns.
+def make_validation_batches(
+    pairs: Sequence[SeedPair], size: int, base: LoraBaseModel, strength: float, seed: int
+) -> Iterator[Batch]:
+    """Make a batch of each pair, without augmentation and with the same noise every time.
 
-    The noise is the same every time, and the pictures are as they are.
+    At each of `VALIDATION_TIMESTEPS` timesteps a row leads to the target with the style's prompt, then one to the
+    source with the bare prompt.
+
+    Args:
+        pairs: the pairs.
+        size: side of the images in pixels.
+        base: the base model.
+        strength: where amplification starts, as a share of the noise schedule.
+        seed: of the noise.
     """
-    begin = strength * base.timesteps
-    timesteps = ((torch.arange(LEVELS) + 0.5) / LEVELS * begin).long().repeat_interleave(2)
+    start = strength * base.num_train_timesteps
+    shares = (torch.arange(VALIDATION_TIMESTEPS) + 0.5) / VALIDATION_TIMESTEPS
+    timesteps = (shares * start).long().repeat_interleave(2)
+    count = len(timesteps)
     generator = torch.Generator().manual_seed(seed)
-    side = size // base.model.downsampling
+    latent_size = size // base.components.vae_scale_factor
     for pair in pairs:
         stack = stack_pair(pair, size)
         yield Batch(
-            pictures=torch.stack([stack[3:6], stack[:3]] * LEVELS),
-            sources=stack[None, :3].expand(2 * LEVELS, -1, -1, -1),
-            masks=stack[None, 6:].expand(2 * LEVELS, -1, -1, -1),
-            prompts=torch.tensor([pair.style + 1, BARE] * LEVELS),
-            noise=torch.randn(2 * LEVELS, 4, side, side, generator=generator),
+            images=torch.stack([stack[3:6], stack[:3]] * VALIDATION_TIMESTEPS),
+            source_images=stack[None, :3].expand(count, -1, -1, -1),
+            masks=stack[None, 6:].expand(count, -1, -1, -1),
+            prompt_ids=torch.tensor([pair.style + 1, BARE_PROMPT_ID] * VALIDATION_TIMESTEPS),
+            noise=torch.randn(count, 4, latent_size, latent_size, generator=generator),
             timesteps=timesteps,
-            starts=torch.full_like(timesteps, int(begin) - 1),
+            start_timesteps=torch.full_like(timesteps, int(start) - 1),
         )

@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from torch.nn import functional as F
 
 from dda.config.check import check
+from dda.config.schema import TrainConfig
 from dda.config.store import register_configs
 from dda.faces.preparation import PreparedFace
 from dda.images import to_tensor

@@ -3,24 +3,24 @@ import pytest
 import torch
 
 from dda.faces.preparation import PreparedFace
-from dda.training.lora.batch import BARE, BatchMaker, stack_pair
-from dda.training.seed_pairs import AlignedPair
+from dda.training.lora.batch import BARE_PROMPT_ID, BatchSampler, stack_pair
+from dda.training.seed_pairs import SeedPair
 
 CPU = torch.device("cpu")
 ALL = slice(None)
 
 
 @pytest.fixture(scope="module")
-def pairs(portraits: list[PreparedFace]) -> list[AlignedPair]:
+def pairs(portraits: list[PreparedFace]) -> list[SeedPair]:
     """Style s paints the whole picture of face s: black, or white."""
     return [
-        AlignedPair(face.source, np.full_like(face.source, 255 * style), face.regions, style)
+        SeedPair(face.source, np.full_like(face.source, 255 * style), face.regions, style)
         for style, face in enumerate(portraits)
     ]
 
 
-def make(pairs: list[AlignedPair], dropout: float) -> BatchMaker:
-    return BatchMaker(pairs, 64, 8, 1000, 0.3, dropout)
+def make_sampler(pairs: list[SeedPair], dropout: float) -> BatchSampler:
+    return BatchSampler(pairs, 64, 8, 1000, 0.3, dropout)
 
 
 def is_flat(pictures: torch.Tensor) -> torch.Tensor:
@@ -32,77 +32,77 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_every_other_row_wears_its_style_and_the_rest_are_bare(pairs: list[AlignedPair]) -> None:
-    batch = make(pairs, 0.0).draw(32, generator(), ALL, CPU)
-    assert (batch.prompts[1::2] == BARE).all() and set(batch.prompts[0::2].tolist()) == {1, 2}
-    flat = is_flat(batch.pictures)
+def test_every_other_row_wears_its_style_and_the_rest_are_bare(pairs: list[SeedPair]) -> None:
+    batch = make_sampler(pairs, 0.0).sample(32, generator(), ALL, CPU)
+    assert (batch.prompt_ids[1::2] == BARE_PROMPT_ID).all() and set(batch.prompt_ids[0::2].tolist()) == {1, 2}
+    flat = is_flat(batch.images)
     assert flat[0::2].all() and not flat[1::2].any()
-    light = batch.pictures[0::2].mean((1, 2, 3)) > 0.5
-    assert torch.equal(light, batch.prompts[0::2] == 2)
+    light = batch.images[0::2].mean((1, 2, 3)) > 0.5
+    assert torch.equal(light, batch.prompt_ids[0::2] == 2)
 
 
-def test_batches_of_one_are_bare_every_other_time(pairs: list[AlignedPair]) -> None:
-    maker, seeded = make(pairs, 0.0), generator()
-    prompts = [maker.draw(1, seeded, ALL, CPU, drawn).prompts.item() for drawn in range(6)]
-    assert [prompt == BARE for prompt in prompts] == [False, True] * 3
+def test_batches_of_one_are_bare_every_other_time(pairs: list[SeedPair]) -> None:
+    sampler, seeded = make_sampler(pairs, 0.0), generator()
+    prompts = [sampler.sample(1, seeded, ALL, CPU, drawn).prompt_ids.item() for drawn in range(6)]
+    assert [prompt == BARE_PROMPT_ID for prompt in prompts] == [False, True] * 3
 
 
-def test_a_dropped_condition_makes_the_picture_bare_too(pairs: list[AlignedPair]) -> None:
-    batch = make(pairs, 0.3).draw(400, generator(), ALL, CPU)
-    styled = batch.prompts != BARE
+def test_a_dropped_condition_makes_the_picture_bare_too(pairs: list[SeedPair]) -> None:
+    batch = make_sampler(pairs, 0.3).sample(400, generator(), ALL, CPU)
+    styled = batch.prompt_ids != BARE_PROMPT_ID
     assert 0.6 < styled[0::2].float().mean() < 0.8
-    assert torch.equal(styled, is_flat(batch.pictures))
+    assert torch.equal(styled, is_flat(batch.images))
 
 
-def test_a_bare_row_is_its_own_source(pairs: list[AlignedPair]) -> None:
-    batch = make(pairs, 0.3).draw(64, generator(), ALL, CPU)
-    bare = batch.prompts == BARE
-    assert torch.equal(batch.pictures[bare], batch.sources[bare])
-    assert not is_flat(batch.sources).any()
+def test_a_bare_row_is_its_own_source(pairs: list[SeedPair]) -> None:
+    batch = make_sampler(pairs, 0.3).sample(64, generator(), ALL, CPU)
+    bare = batch.prompt_ids == BARE_PROMPT_ID
+    assert torch.equal(batch.images[bare], batch.source_images[bare])
+    assert not is_flat(batch.source_images).any()
 
 
-def test_passes_begin_about_where_amplification_does(pairs: list[AlignedPair]) -> None:
-    batch = make(pairs, 0.1).draw(400, generator(), ALL, CPU)
-    assert 150 <= batch.starts.min() < 160 and 440 < batch.starts.max() < 450
-    first = batch.starts == batch.timesteps
+def test_passes_begin_about_where_amplification_does(pairs: list[SeedPair]) -> None:
+    batch = make_sampler(pairs, 0.1).sample(400, generator(), ALL, CPU)
+    assert 150 <= batch.start_timesteps.min() < 160 and 440 < batch.start_timesteps.max() < 450
+    first = batch.start_timesteps == batch.timesteps
     assert 0.4 < first.float().mean() < 0.6
-    assert (batch.timesteps <= batch.starts).all() and 0 <= batch.timesteps.min() < 20
-    whole = BatchMaker(pairs, 64, 8, 1000, 1.0, 0.1).draw(400, generator(), ALL, CPU)
-    assert whole.starts.min() >= 850 and 990 < whole.starts.max() < 1000
+    assert (batch.timesteps <= batch.start_timesteps).all() and 0 <= batch.timesteps.min() < 20
+    whole = BatchSampler(pairs, 64, 8, 1000, 1.0, 0.1).sample(400, generator(), ALL, CPU)
+    assert whole.start_timesteps.min() >= 850 and 990 < whole.start_timesteps.max() < 1000
 
 
-def test_processes_that_share_a_batch_draw_its_parts(pairs: list[AlignedPair]) -> None:
-    maker = make(pairs, 0.1)
-    whole = maker.draw(6, generator(), ALL, CPU)
-    parts = [maker.draw(6, generator(), rows, CPU) for rows in (slice(0, 3), slice(3, 6))]
-    for name in ("pictures", "sources", "masks", "prompts", "noise", "timesteps", "starts"):
+def test_processes_that_share_a_batch_draw_its_parts(pairs: list[SeedPair]) -> None:
+    sampler = make_sampler(pairs, 0.1)
+    whole = sampler.sample(6, generator(), ALL, CPU)
+    parts = [sampler.sample(6, generator(), rows, CPU) for rows in (slice(0, 3), slice(3, 6))]
+    for name in ("images", "source_images", "masks", "prompt_ids", "noise", "timesteps", "start_timesteps"):
         joined = torch.cat([getattr(part, name) for part in parts])
         assert torch.allclose(joined, getattr(whole, name), atol=1e-6)
 
 
-def test_shapes_and_ranges(pairs: list[AlignedPair]) -> None:
-    batch = make(pairs, 0.1).draw(40, generator(), ALL, CPU)
-    assert batch.pictures.shape == (40, 3, 64, 64) and batch.masks.shape == (40, 4, 64, 64)
+def test_shapes_and_ranges(pairs: list[SeedPair]) -> None:
+    batch = make_sampler(pairs, 0.1).sample(40, generator(), ALL, CPU)
+    assert batch.images.shape == (40, 3, 64, 64) and batch.masks.shape == (40, 4, 64, 64)
     assert batch.noise.shape == (40, 4, 8, 8)
-    for part in (batch.pictures, batch.masks):
+    for part in (batch.images, batch.masks):
         assert part.min() >= 0 and part.max() <= 1
     assert batch.masks.sum(1).max() <= 1.02  # each is rounded to a 255th
 
 
-def test_masks_move_with_the_picture(pairs: list[AlignedPair]) -> None:
+def test_masks_move_with_the_picture(pairs: list[SeedPair]) -> None:
     """Where the target differs from the source is where the masks are, after turning and shifting too."""
     pair = pairs[0]
     painted = np.where(pair.regions.total_mask[..., None] > 0.5, 255, np.zeros(3)).astype(np.uint8)
-    batch = BatchMaker([AlignedPair(np.zeros_like(painted), painted, pair.regions, 0)], 64, 8, 1000, 0.3, 0.0).draw(
+    batch = BatchSampler([SeedPair(np.zeros_like(painted), painted, pair.regions, 0)], 64, 8, 1000, 0.3, 0.0).sample(
         16, generator(), ALL, CPU
     )
-    shown = batch.pictures[0::2].mean(1)
+    shown = batch.images[0::2].mean(1)
     total = batch.masks[0::2].sum(1)
     assert (shown[total > 0.9] > 0.4).float().mean() > 0.99
     assert (shown[total < 0.1] < 0.2).float().mean() > 0.95
 
 
-def test_a_stack_is_the_pair_at_another_size(pairs: list[AlignedPair]) -> None:
+def test_a_stack_is_the_pair_at_another_size(pairs: list[SeedPair]) -> None:
     stack = stack_pair(pairs[1], 64)
     assert stack.shape == (10, 64, 64)
     small = pairs[1].source.reshape(64, 8, 64, 8, 3).mean((1, 3)).transpose(2, 0, 1) / 255

@@ -6,15 +6,15 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from dda.models.stable_diffusion.pretrained import load_stable_diffusion
-from dda.training.lora.base_model import Base
+from dda.training.lora.base_model import LoraBaseModel
 from dda.training.lora.batch import Batch
 from dda.training.lora.objective import (
-    CROP_LOSS,
-    EMPHASIS,
+    CROP_LOSS_WEIGHT,
     MAX_SNR,
-    OUTSIDE,
-    bounding_boxes,
+    OUTSIDE_MASK_WEIGHT,
+    REGION_WEIGHTS,
     crop_loss,
+    draw_bounding_boxes,
     masked_loss,
     noise_loss,
 )
@@ -36,8 +36,8 @@ def error() -> torch.Tensor:
 
 
 def weights(masks: torch.Tensor) -> np.ndarray:
-    by_region = sum(EMPHASIS[name] * masks[0, r] for r, name in enumerate(("eyes", "lips", "skin", "brows")))
-    return (by_region + OUTSIDE * (1 - masks[0].sum(0))).numpy()
+    by_region = sum(REGION_WEIGHTS[name] * masks[0, r] for r, name in enumerate(("eyes", "lips", "skin", "brows")))
+    return (by_region + OUTSIDE_MASK_WEIGHT * (1 - masks[0].sum(0))).numpy()
 
 
 def test_the_masked_loss_is_a_mean_weighted_by_region(error: torch.Tensor, masks: torch.Tensor) -> None:
@@ -54,7 +54,7 @@ def test_errors_in_makeup_regions_count_more(masks: torch.Tensor) -> None:
     assert masked_loss(inside, masks)[0] == pytest.approx(float(masked_loss(outside, masks)[0]) * 20)
 
 
-def test_the_crop_loss_gives_eyes_and_lips_an_equal_say(error: torch.Tensor, masks: torch.Tensor) -> None:
+def test_eyes_and_lips_have_the_same_weight_in_the_crop_loss(error: torch.Tensor, masks: torch.Tensor) -> None:
     loss, weight = crop_loss(error, masks), weights(masks)
     eyes = np.average(error[0, 1:3, 1:4], weights=weight[1:3, 1:4])
     lips = np.average(error[0, 5:6, 2:6], weights=weight[5:6, 2:6])
@@ -62,7 +62,7 @@ def test_the_crop_loss_gives_eyes_and_lips_an_equal_say(error: torch.Tensor, mas
     assert loss[1] == 0  # no face
 
 
-def test_a_region_that_is_not_seen_has_no_crop(error: torch.Tensor, masks: torch.Tensor) -> None:
+def test_a_hidden_region_has_no_crop(error: torch.Tensor, masks: torch.Tensor) -> None:
     masks[0, 0] = 0
     lips = np.average(error[0, 5:6, 2:6], weights=weights(masks)[5:6, 2:6])
     assert float(crop_loss(error, masks)[0]) == pytest.approx(lips)
@@ -73,14 +73,14 @@ def test_a_box_holds_all_of_a_mask_and_no_more() -> None:
     mask[0, 0, 1, 5] = mask[0, 0, 4, 2] = 0.1
     box = torch.zeros(6, 7)
     box[1:5, 2:6] = 1
-    assert torch.equal(bounding_boxes(mask)[0], torch.stack([box, torch.zeros(6, 7)]))
+    assert torch.equal(draw_bounding_boxes(mask)[0], torch.stack([box, torch.zeros(6, 7)]))
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_a_perfect_prediction_has_no_loss(prediction_type: str, tiny_sd: Path, masks: torch.Tensor) -> None:
     model = load_stable_diffusion(str(tiny_sd))
-    schedule = DDPMScheduler.from_config(model.scheduler, prediction_type=prediction_type)
-    base = Base(model, None, torch.zeros(2, 77, 32), schedule)  # type: ignore[arg-type]
+    schedule = DDPMScheduler.from_config(model.scheduler_config, prediction_type=prediction_type)
+    base = LoraBaseModel(model, None, torch.zeros(2, 77, 32), schedule)  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(0)
     pictures, noise = torch.rand(2, 3, 64, 64, generator=generator), torch.randn(2, 4, 8, 8, generator=generator)
     timesteps = torch.tensor([100, 800])
@@ -100,42 +100,44 @@ def test_a_perfect_prediction_has_no_loss(prediction_type: str, tiny_sd: Path, m
     offset = 0.0
     assert torch.allclose(noise_loss(predict, base, batch), torch.zeros(2), atol=1e-9)
     offset = 2.0
-    assert torch.allclose(noise_loss(predict, base, batch), torch.tensor([4 + 4 * CROP_LOSS, 4.0]) * weight, atol=1e-4)
+    assert torch.allclose(
+        noise_loss(predict, base, batch), torch.tensor([4 + 4 * CROP_LOSS_WEIGHT, 4.0]) * weight, atol=1e-4
+    )
 
 
-class _Answers:
-    """A U-Net whose prediction is given, and which keeps what it was shown."""
+class FixedPrediction:
+    """A U-Net with a given prediction that keeps its input."""
 
-    def __init__(self, answer: torch.Tensor) -> None:
-        self.answer = answer
+    def __init__(self, prediction: torch.Tensor) -> None:
+        self.prediction = prediction
 
     def __call__(self, noisy: torch.Tensor, *_: object, return_dict: bool) -> tuple[torch.Tensor]:
-        self.seen = noisy
-        return (self.answer,)
+        self.noisy = noisy
+        return (self.prediction,)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_predicting_what_is_wanted_leads_from_the_noised_source_to_the_target(
+def test_the_prediction_target_leads_from_the_noised_source_to_the_target(
     prediction_type: str, tiny_sd: Path, masks: torch.Tensor
 ) -> None:
-    """Steps of diffusers' own DDIM, the first at the noised source: each is one that the loss asks for."""
+    """The steps of DDIM in diffusers, from the noised source, see the inputs and targets of the loss."""
     model = load_stable_diffusion(str(tiny_sd))
-    schedule = DDPMScheduler.from_config(model.scheduler, prediction_type=prediction_type)
-    base = Base(model, None, torch.zeros(2, 77, 32), schedule)  # type: ignore[arg-type]
+    schedule = DDPMScheduler.from_config(model.scheduler_config, prediction_type=prediction_type)
+    base = LoraBaseModel(model, None, torch.zeros(2, 77, 32), schedule)  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(0)
     source, target = torch.rand(2, 1, 3, 64, 64, generator=generator)
     noise = torch.randn(1, 4, 8, 8, generator=generator)
-    ddim = DDIMScheduler.from_config(model.scheduler, prediction_type=prediction_type, set_alpha_to_one=True)
+    ddim = DDIMScheduler.from_config(model.scheduler_config, prediction_type=prediction_type, set_alpha_to_one=True)
     ddim.set_timesteps(10)
     timesteps = ddim.timesteps[4:]
-    begun = timesteps[:1]
-    ratio = (schedule.alphas_cumprod[begun] / (1 - schedule.alphas_cumprod[begun])).sqrt()
-    lead = noise + ratio * (base.encode(source) - base.encode(target))
-    latents = schedule.add_noise(base.encode(source), noise, begun)
+    start = timesteps[:1]
+    ratio = (schedule.alphas_cumprod[start] / (1 - schedule.alphas_cumprod[start])).sqrt()
+    leading_noise = noise + ratio * (base.encode(source) - base.encode(target))
+    latents = schedule.add_noise(base.encode(source), noise, start)
     for timestep in timesteps:
-        unet = _Answers(base.wanted(base.encode(target), lead, timestep[None]))
-        batch = Batch(target, source, masks[:1], torch.tensor([1]), noise, timestep[None], begun)
+        unet = FixedPrediction(base.prediction_target(base.encode(target), leading_noise, timestep[None]))
+        batch = Batch(target, source, masks[:1], torch.tensor([1]), noise, timestep[None], start)
         assert noise_loss(unet, base, batch).item() < 1e-9
-        assert torch.allclose(unet.seen, latents, atol=1e-4)
-        latents = ddim.step(unet.answer, timestep, latents).prev_sample
+        assert torch.allclose(unet.noisy, latents, atol=1e-4)
+        latents = ddim.step(unet.prediction, timestep, latents).prev_sample
     assert torch.allclose(latents, base.encode(target), atol=0.02)

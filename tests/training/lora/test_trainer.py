@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from dda.errors import UserError
 from dda.models.stable_diffusion.checkpoints.loader import apply_checkpoint
-from dda.training.lora.base_model import load_base
+from dda.training.lora.base_model import load_base_model
 from dda.training.lora.checkpoint import save_seed_format
 from dda.training.state import TrainingState
 from tests.conftest import ROOT
@@ -32,21 +32,21 @@ Train = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def trained(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a training that nothing happened to. Not to be changed."""
+    """The folder of an undisturbed training. Not to be changed."""
     settings = [f"train.updates={UPDATES}", f"train.checkpoint_every={UPDATES}", "train.seed_format=true"]
     return train(tmp_path_factory.mktemp("trained"), *settings)
 
 
-def figures(run: Path) -> dict[str, float]:
-    """What the model card says was measured."""
+def read_metrics(run: Path) -> dict[str, float]:
+    """The metrics in the model card."""
     card = (run / "checkpoint" / "README.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^- (.*): ([-\d.e]+)$", card[card.index("## Figures") :], re.MULTILINE)
+    lines = re.findall(r"^- (.*): ([-\d.e]+)$", card[card.index("## Evaluation") :], re.MULTILINE)
     return {name: float(value) for name, value in lines}
 
 
 @torch.no_grad()
 def predict(unet: UNet2DConditionModel, tokens: torch.Tensor) -> torch.Tensor:
-    """The U-Net's word on one noise, under each of the prompts."""
+    """The prediction of the U-Net for one noise, with each of the prompts."""
     generator = torch.Generator().manual_seed(3)
     noisy = torch.randn(1, 4, 8, 8, generator=generator).expand(len(tokens), -1, -1, -1)
     return unet.eval()(noisy, 400, tokens).sample
@@ -54,33 +54,33 @@ def predict(unet: UNet2DConditionModel, tokens: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def in_training(trained: Path, trained_sd: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens of the prompts, and what the averaged model says of them in training."""
+    """Embeddings of the prompts, and the predictions of the averaged model in training."""
     disable_progress_bar()
     styles = json.loads((trained / "checkpoint" / "dda.json").read_text())["styles"]
     prompts = ("a photo of a face with {style}", "")
-    base = load_base(str(trained_sd), *prompts, styles, 4, torch.device("cpu"), torch.float32)
-    state = TrainingState.start(base.unet, UPDATES, 5e-3, 0.9, 0)
+    base = load_base_model(str(trained_sd), *prompts, styles, 4, torch.device("cpu"), torch.float32)
+    state = TrainingState.create(base.unet, UPDATES, 5e-3, 0.9, 0)
     state.load(trained / "state.pt")
-    with state.averaged():
-        return base.tokens, predict(base.unet, base.tokens)
+    with state.averaged_weights():
+        return base.prompt_embeds, predict(base.unet, base.prompt_embeds)
 
 
 def plain_unet(trained_sd: Path) -> UNet2DConditionModel:
     return UNet2DConditionModel.from_pretrained(trained_sd, subfolder="unet")
 
 
-# --- What is learnt -------------------------------------------------------------------------------------
+# --- What is learned -------------------------------------------------------------------------------------
 
 
 def test_training_lowers_the_loss_whatever_the_seed(trained: Path, train: Train, tmp_path: Path) -> None:
     """On one held set of noise; measured: to 0.70, 0.81 and 0.78 of the base model's with three seeds."""
     for run in (trained, train(tmp_path, "seed=1", f"train.updates={UPDATES}")):
-        measured = figures(run)
+        measured = read_metrics(run)
         for name in ("seed noise loss", "seed noise loss, bare"):
             assert measured[name] < 0.93 * measured[f"{name} of the base model"]
 
 
-def test_a_style_in_words_is_told_from_the_bare_prompt(
+def test_a_style_prompt_is_told_from_the_bare_prompt(
     in_training: tuple[torch.Tensor, torch.Tensor], trained_sd: Path
 ) -> None:
     tokens, (bare, styled) = in_training
@@ -157,10 +157,10 @@ def test_the_checkpoint_says_what_it_is(trained: Path, trained_sd: Path) -> None
         assert fact in card
 
 
-# --- Stopping and going on ------------------------------------------------------------------------------
+# --- Resuming ------------------------------------------------------------------------------
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(
+def test_a_killed_training_resumes_to_the_same_weights(
     task: list[str], train: Train, tmp_path: Path, start: Callable[..., subprocess.Popen[str]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -177,7 +177,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(
 
     capsys.readouterr()
     assert train(tmp_path / "killed", *short) == run
-    assert "going on after update" in capsys.readouterr().out
+    assert "resuming after update" in capsys.readouterr().out
     for name in (WEIGHTS, "dda.json", "README.md"):
         assert (run / "checkpoint" / name).read_bytes() == (straight / "checkpoint" / name).read_bytes()
 
@@ -221,14 +221,14 @@ def test_a_base_given_by_a_relative_path_is_found_again_from_anywhere(
 
 
 def test_beside_a_unet_in_bf16_the_vae_is_more_exact(trained_sd: Path) -> None:
-    base = load_base(str(trained_sd), "{style}", "", ["A"], 4, torch.device("cpu"), torch.bfloat16)
-    assert (base.unet.dtype, base.model.vae.dtype) == (torch.bfloat16, torch.float32)
+    base = load_base_model(str(trained_sd), "{style}", "", ["A"], 4, torch.device("cpu"), torch.bfloat16)
+    assert (base.unet.dtype, base.components.vae.dtype) == (torch.bfloat16, torch.float32)
     assert base.encode(torch.rand(1, 3, 64, 64)).dtype == torch.float32
 
 
 def test_bf16_and_gradient_checkpointing_train_too(trained: Path, train: Train, tmp_path: Path) -> None:
     run = train(tmp_path / "bf16", "train.updates=2", "train.precision=bf16", "train.gradient_checkpointing=true")
-    rounded, exact = (figures(folder)["seed noise loss of the base model"] for folder in (run, trained))
+    rounded, exact = (read_metrics(folder)["seed noise loss of the base model"] for folder in (run, trained))
     assert rounded == pytest.approx(exact, rel=0.02)
     matrices = load_file(run / "checkpoint" / WEIGHTS)
     assert all(
@@ -239,11 +239,11 @@ def test_bf16_and_gradient_checkpointing_train_too(trained: Path, train: Train, 
     assert 0 < (ours - theirs).norm() < 0.2 * theirs.norm()
 
 
-# --- Mistakes -------------------------------------------------------------------------------------------
+# --- Errors of the user -------------------------------------------------------------------------------------------
 
 
 def test_float16_needs_a_gpu(train: Train, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"train\.precision=fp16: needs a GPU"):
+    with pytest.raises(UserError, match=r"train\.precision=fp16: needs an NVIDIA GPU"):
         train(tmp_path, "train.precision=fp16")
     assert list(tmp_path.rglob("*")) == []
 
@@ -252,7 +252,7 @@ def test_float16_needs_a_gpu(train: Train, tmp_path: Path) -> None:
     "settings",
     [
         ["model.scheduler=PNDMScheduler"],
-        ["model.start=inversion", "model.scheduler=EulerDiscreteScheduler"],
+        ["model.scheduler=EulerDiscreteScheduler", "model.start=inversion"],
         ["model.strength=0.0005"],
     ],
 )
