@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
+from dda.config.check import check
+from dda.config.schema import CONFIGS
 from dda.config.store import register_configs
 from dda.errors import UserError
 from dda.pairs.manifest import read_rows
 from dda.pairs.run_files import MANIFEST
-from dda.stages import amplify, evaluate
+from dda.stages import amplify, evaluate, train
 from dda.tracking import wandb_run
 from dda.tracking.artifacts import dataset_version
 from dda.tracking.wandb_run import recorded_runs
-from dda.training.compact import trainer as train
 from tests.conftest import ROOT
 from tests.tracking.wandb_log import read_summary
 from tests.tracking.wandb_server import API_KEY, Hanging, Refusing, serve
@@ -30,7 +31,7 @@ def run(task: str, *overrides: str) -> None:
     register_configs()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose(task, overrides=list(overrides))
-    {"amplify": amplify, "eval": evaluate, "train": train}[task].main(cfg)
+    {"amplify": amplify, "eval": evaluate, "train": train}[task].main(check(cfg, CONFIGS[task]))
 
 
 @pytest.fixture
