@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from dda.models.compact.checkpoint import load_compact
+from dda.models.compact.checkpoint import load_compact_model
 from dda.models.compact.network import sample_residual
 from dda.models.compact.pipeline import CompactPipeline
 from dda.system.memory import raise_malloc_thresholds
@@ -47,7 +47,7 @@ def files_to_files(photos: Path, copies: int, batch_size: int, steps: int, folde
 def model_alone(batch_size: int, steps: int) -> float:
     """Pairs a second of the model's denoising steps, in a process that keeps its memory as a run does."""
     raise_malloc_thresholds()
-    model = CompactPipeline(load_compact(None), steps, torch.device("cpu")).model
+    model = CompactPipeline(load_compact_model(None), steps, torch.device("cpu")).model
     size = model.config.crop_size
     crops, masks = torch.rand(batch_size, 3, size, size), torch.rand(batch_size, 4, size, size) / 4
     style_ids = torch.zeros(batch_size, 4, dtype=torch.long)

@@ -22,7 +22,7 @@ from dda.faces.face_mesh import FaceDetector
 from dda.faces.parsing.mesh import MeshParser
 from dda.faces.preparation import PreparedFace, prepare_faces
 from dda.images import read_image, to_tensor, to_uint8
-from dda.models.compact.checkpoint import load_compact
+from dda.models.compact.checkpoint import load_compact_model
 from dda.models.compact.network import CompactResidualModel
 from dda.models.compact.pipeline import CompactPipeline
 from dda.models.residuals import Residuals, compose
@@ -103,7 +103,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tiny_checkpoint: Path) -> CompactPipeline:
-    return CompactPipeline(load_compact(tiny_checkpoint), 1, torch.device("cpu"))
+    return CompactPipeline(load_compact_model(tiny_checkpoint), 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,4 @@
-"""Residual diffusion models, their makeup module and their checkpoints."""
+"""Models that paint makeup as residuals, and the composition of their residuals with the source.
+
+May import dda.faces, dda.errors, dda.files, dda.images, dda.options, dda.regions, dda.seeds and dda.styles.
+"""

@@ -57,7 +57,7 @@ class PaintedFaces:
     @cached_property
     def is_finite(self) -> torch.Tensor:
         """Whether the residuals of each pair are finite, (N,) bool on the CPU."""
-        return self.residuals.finite().cpu()
+        return self.residuals.is_finite().cpu()
 
     @cached_property
     def raw_leakage(self) -> torch.Tensor:

@@ -8,26 +8,26 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError
 
 from dda.errors import OptionError, first_line
-from dda.models.compact.checkpoint import CONFIG as COMPACT_CONFIG
-from dda.models.compact.checkpoint import WEIGHTS as COMPACT_WEIGHTS
+from dda.models.compact.checkpoint import CONFIG_NAME as COMPACT_CONFIG
+from dda.models.compact.checkpoint import MODEL_CLASS
+from dda.models.compact.checkpoint import WEIGHTS_NAME as COMPACT_WEIGHTS
 from dda.models.compact.options import CompactOptions
+from dda.models.hub import download_repository, find_cached_repository
 from dda.models.options import ModelOptions
-from dda.models.stable_diffusion.checkpoints.dda_folder import CONFIG as LORA_CONFIG
-from dda.models.stable_diffusion.checkpoints.dda_folder import WEIGHTS as LORA_WEIGHTS
+from dda.models.stable_diffusion.checkpoints.dda_folder import CONFIG_NAME as LORA_CONFIG
+from dda.models.stable_diffusion.checkpoints.dda_folder import WEIGHTS_NAME as LORA_WEIGHTS
 from dda.models.stable_diffusion.checkpoints.dda_folder import read_config
 from dda.models.stable_diffusion.options import StableDiffusionOptions
 from dda.options import check_limit, walk_options
-from dda.pairs.run_files import CHECKPOINT
 
 PIPELINE_CONFIG = "model_index.json"
-"""The file that marks a folder in the form of diffusers' pipelines."""
+"""File that every folder of a diffusers pipeline has."""
 
-HUB_TIMEOUT_S = 5.0
-"""How long the hub may take to answer at all."""
+TRAINED_CHECKPOINT = "checkpoint"
+"""Folder of the checkpoint inside the folder of a training."""
 
 M = TypeVar("M", bound=ModelOptions)
 
@@ -49,8 +49,8 @@ def model_options(path_or_hub_id: str | Path | None, options: Mapping[str, Any])
     if not os.path.exists(Path(name).expanduser()):
         return _hub_options(name, options)
     path = Path(name).expanduser()
-    if (path / CHECKPOINT).is_dir():
-        path = path / CHECKPOINT
+    if (path / TRAINED_CHECKPOINT).is_dir():
+        path = path / TRAINED_CHECKPOINT
     return _folder_options(path, options)
 
 
@@ -75,24 +75,25 @@ def _hub_options(name: str, options: Mapping[str, Any]) -> ModelOptions:
 
 def _is_compact(folder: Path) -> bool:
     file = folder / COMPACT_CONFIG
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("_class_name") == "CompactResidualModel"
+    return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("_class_name") == MODEL_CLASS
 
 
 def _download(name: str, files: list[str]) -> Path:
-    """Return the folder of the Hugging Face cache that has those of the files that the hub has."""
+    """Return the folder of the Hugging Face cache with those of the files that the repository has.
+
+    Raises:
+        OptionError: there is no such repository, or it cannot be downloaded.
+    """
     try:
-        cached = Path(snapshot_download(name, allow_patterns=files, local_files_only=True))
-        if any((cached / file).is_file() for file in files[1:]) or (cached / "unet").is_dir():
-            return cached
-    except LocalEntryNotFoundError:
-        pass
+        cached = find_cached_repository(name, files)
     except HFValidationError as error:
         raise OptionError(
             "path_or_hub_id", "there is no such folder, and it is not a hub id (owner/name)", name
         ) from error
+    if cached and (any((cached / file).is_file() for file in files[1:]) or (cached / "unet").is_dir()):
+        return cached
     try:
-        HfApi().model_info(name, timeout=HUB_TIMEOUT_S)  # one question without retries: without a network it ends here
-        return Path(snapshot_download(name, allow_patterns=files))
+        return download_repository(name, files)
     except Exception as error:  # the hub's client has changed its exceptions with every HTTP library it used
         raise OptionError(
             "path_or_hub_id",

@@ -21,7 +21,7 @@ def masks() -> torch.Tensor:
     return torch.rand(2, 4, 6, 7, generator=torch.Generator().manual_seed(1)) / 4
 
 
-def test_it_is_the_sum_over_regions_of_weight_mask_and_feature(
+def test_the_output_is_the_sum_of_weight_mask_and_feature_over_regions(
     module: FineGrainedMakeupModule, masks: torch.Tensor
 ) -> None:
     features = torch.randn(2, 8, 6, 7, generator=torch.Generator().manual_seed(2))
@@ -29,8 +29,8 @@ def test_it_is_the_sum_over_regions_of_weight_mask_and_feature(
     assert torch.allclose(module(features, masks), expected, atol=1e-6)
 
 
-def test_for_one_hot_masks_it_equals_the_published_class(module: FineGrainedMakeupModule) -> None:
-    """There a label map picks one weight a pixel: 1 eyes, 2 lips, 3 skin, nothing elsewhere."""
+def test_one_hot_masks_give_the_output_of_the_published_class(module: FineGrainedMakeupModule) -> None:
+    """The published class takes a label map: 1 eyes, 2 lips, 3 skin, 0 elsewhere."""
     labels = torch.randint(0, 4, (2, 6, 7), generator=torch.Generator().manual_seed(3))
     features = torch.randn(2, 8, 6, 7, generator=torch.Generator().manual_seed(4))
     published = torch.zeros_like(features)
@@ -42,12 +42,12 @@ def test_for_one_hot_masks_it_equals_the_published_class(module: FineGrainedMake
 
 
 def test_weights_start_at_one_under_the_published_names() -> None:
-    fresh = FineGrainedMakeupModule(num_styles=1, style_dim=2)
-    assert torch.equal(fresh.region_weights(), torch.ones(4))
-    assert {f"weights.{region}_weight" for region in REGIONS} < set(fresh.state_dict())
+    untrained = FineGrainedMakeupModule(num_styles=1, style_dim=2)
+    assert torch.equal(untrained.region_weights(), torch.ones(4))
+    assert {f"weights.{region}_weight" for region in REGIONS} < set(untrained.state_dict())
 
 
-def test_every_weight_learns(module: FineGrainedMakeupModule, masks: torch.Tensor) -> None:
+def test_every_weight_has_a_gradient(module: FineGrainedMakeupModule, masks: torch.Tensor) -> None:
     features = torch.ones(2, 1, 6, 7)
     module(features, masks).sum().backward()
     for r, region in enumerate(REGIONS):
@@ -55,27 +55,29 @@ def test_every_weight_learns(module: FineGrainedMakeupModule, masks: torch.Tenso
         assert gradient is not None and float(gradient) == pytest.approx(float(masks[:, r].sum()), rel=1e-5)
 
 
-def test_a_condition_is_painted_through_the_masks(module: FineGrainedMakeupModule, masks: torch.Tensor) -> None:
+def test_the_embedding_map_is_the_sum_of_masked_style_embeddings(
+    module: FineGrainedMakeupModule, masks: torch.Tensor
+) -> None:
     ids = torch.tensor([[0, 1, 2, 0], [2, 2, 0, 1]])
-    painted = module.paint(ids, masks)
-    assert painted.shape == (2, 5, 6, 7)
+    embedded = module.embed_styles(ids, masks)
+    assert embedded.shape == (2, 5, 6, 7)
     for n in range(2):
         expected = sum(masks[n, r] * module.styles[ids[n, r], r][:, None, None] for r in range(4))
-        assert torch.allclose(painted[n], expected, atol=1e-6)
+        assert torch.allclose(embedded[n], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("region", range(len(REGIONS)), ids=REGIONS)
-def test_another_style_in_one_region_changes_the_condition_there_alone(
+def test_another_style_in_one_region_changes_the_map_only_there(
     region: int, module: FineGrainedMakeupModule, masks: torch.Tensor
 ) -> None:
     masks = masks * (torch.rand(masks.shape, generator=torch.Generator().manual_seed(5)) > 0.5)
     one = torch.zeros(2, 4, dtype=torch.int64)
     other = one.clone()
     other[:, region] = 1
-    changed = (module.paint(one, masks) != module.paint(other, masks)).any(1)
+    changed = (module.embed_styles(one, masks) != module.embed_styles(other, masks)).any(1)
     assert torch.equal(changed, masks[:, region] > 0)
 
 
-def test_the_background_has_no_condition(module: FineGrainedMakeupModule) -> None:
-    painted = module.paint(torch.tensor([[0, 1, 2, 0]]), torch.zeros(1, 4, 6, 7))
-    assert torch.equal(painted, torch.zeros(1, 5, 6, 7))
+def test_the_embedding_map_is_0_in_the_background(module: FineGrainedMakeupModule) -> None:
+    embedded = module.embed_styles(torch.tensor([[0, 1, 2, 0]]), torch.zeros(1, 4, 6, 7))
+    assert torch.equal(embedded, torch.zeros(1, 5, 6, 7))

@@ -164,8 +164,8 @@ def test_the_official_release_is_conditioned_where_it_runs(
     applied = apply_checkpoint(model.checkpoint, base.unet)
     with FakeTensorMode(allow_non_fake_inputs=True):
         conditions = load_conditions(model, base, applied, GPU)
-        faces = conditions.face_tokens(torch.rand(2, 3, 512, 512, device=GPU))
-        found = [faces, conditions.bare(), conditions.tokens("Red lips")]
+        faces = conditions.encode_faces(torch.rand(2, 3, 512, 512, device=GPU))
+        found = [faces, conditions.encode_bare_condition(), conditions.encode_style("Red lips")]
     assert [tuple(tokens.shape) for tokens in found] == [(2, 3, 32), (1, 3, 32), (1, 3, 32)]
     assert {tokens.device.type for tokens in found} == {"cuda"}
 

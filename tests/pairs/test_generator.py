@@ -12,7 +12,7 @@ from dda.errors import SourceError, UserError
 from dda.faces.dataset import FaceDataset, FolderOptions
 from dda.faces.parsing.mesh import MeshParser
 from dda.faces.preparation import PreparedFace, prepare_faces
-from dda.models.compact.pipeline import CanonicalFaces, CompactPipeline
+from dda.models.compact.pipeline import CompactPipeline, EncodedFaces
 from dda.models.painting import Strength, raw_leakage
 from dda.models.residuals import Residuals
 from dda.pairs.generator import PairGenerator, PairOutcome
@@ -214,21 +214,19 @@ class _Watched:
         self.device, self.noise_shape, self.gains = amplifier.device, amplifier.noise_shape, amplifier.gains
         self._amplifier, self._rows = amplifier, rows
         self.noise: list[torch.Tensor] = []
-        self.shared: list[int] = []
+        self.encoded: list[int] = []
         self.painted: list[int] = []
 
-    def encode_faces(
-        self, source: torch.Tensor, masks: torch.Tensor, faces: Any, noise: torch.Tensor
-    ) -> CanonicalFaces:
+    def encode_faces(self, source: torch.Tensor, masks: torch.Tensor, faces: Any, noise: torch.Tensor) -> EncodedFaces:
         if len(source) > self._rows:
             raise torch.OutOfMemoryError
         self.noise += list(noise)
-        self.shared.append(len(source))
+        self.encoded.append(len(source))
         return self._amplifier.encode_faces(source, masks, faces, noise)
 
-    def residuals(self, shared: CanonicalFaces, members: Sequence[int], styles: Sequence[Style]) -> Residuals:
-        self.painted.append(len(members))
-        return self._amplifier.residuals(shared, members, styles)
+    def residuals(self, encoded: EncodedFaces, indices: Sequence[int], styles: Sequence[Style]) -> Residuals:
+        self.painted.append(len(indices))
+        return self._amplifier.residuals(encoded, indices, styles)
 
 
 def test_noise_is_that_of_seed_and_content(amplify: Amplify, tiny: CompactPipeline) -> None:
@@ -257,8 +255,8 @@ def test_a_residual_that_is_not_finite_fails_its_pair_and_not_its_neighbors(
     amplify: Amplify, tiny: CompactPipeline
 ) -> None:
     class Overflowing(_Watched):
-        def residuals(self, shared: CanonicalFaces, members: Sequence[int], styles: Sequence[Style]) -> Residuals:
-            makeup = super().residuals(shared, members, styles).makeup.clone()
+        def residuals(self, encoded: EncodedFaces, indices: Sequence[int], styles: Sequence[Style]) -> Residuals:
+            makeup = super().residuals(encoded, indices, styles).makeup.clone()
             makeup[0, 0, 200, 300] = float("inf")
             return Residuals(makeup)
 
@@ -275,7 +273,7 @@ def test_the_styles_of_a_face_share_its_noise_and_its_preparation(amplify: Ampli
     pairs = plan(*((path, name) for path in ("astronaut.png", NO_FACE, "hopper.jpg") for name in names))
     outcomes = amplify(pairs, pipeline=watched, batch_size=2)
     assert [outcome.place for outcome in outcomes] == list(range(len(pairs)))
-    assert watched.shared == [2] and watched.painted == [2] * len(names)  # 2 faces, each in every style
+    assert watched.encoded == [2] and watched.painted == [2] * len(names)  # 2 faces, each in every style
     alone = amplify(pairs[:1], batch_size=2)
     assert np.array_equal(targets(alone), targets(outcomes[:1]))
 

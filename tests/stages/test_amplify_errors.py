@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from diffusers import UNet2DModel
 
-from dda.models.compact.checkpoint import WEIGHTS, load_compact
+from dda.models.compact.checkpoint import WEIGHTS_NAME, load_compact_model
 from dda.pairs.journal import PairRow
 from dda.pairs.manifest import read_rows
 from tests.stages.test_amplify import same_products
@@ -100,8 +100,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
         norm_num_groups=8,
     ).save_pretrained(tmp_path / "unet")  # fmt: skip
     shutil.copytree(tiny_checkpoint, tmp_path / "cut")
-    weights = (tmp_path / "cut" / WEIGHTS).read_bytes()
-    (tmp_path / "cut" / WEIGHTS).write_bytes(weights[: len(weights) // 2])
+    weights = (tmp_path / "cut" / WEIGHTS_NAME).read_bytes()
+    (tmp_path / "cut" / WEIGHTS_NAME).write_bytes(weights[: len(weights) // 2])
     default = [f"model.checkpoint={tiny_checkpoint}", f"paths.outputs={tmp_path}/out"]
     with pytest.raises(SystemExit, match=says) as caught:
         run_here("run_amplify.py", *default, *(argument.format(tmp=tmp_path) for argument in arguments))
@@ -127,7 +127,7 @@ def test_a_resume_with_other_settings_is_refused_and_leaves_the_folder_as_it_was
     change: str, key: str, job: list[str], copied: Path, photos: Path, tmp_path: Path, tiny_checkpoint: Path,
     run_here: RunHere, snapshot: Snapshot,
 ) -> None:  # fmt: skip
-    other = load_compact(tiny_checkpoint)
+    other = load_compact_model(tiny_checkpoint)
     other.alpha.mul_(0.5)
     other.save_pretrained(tmp_path / "other")
     shutil.copytree(photos, tmp_path / "fewer")

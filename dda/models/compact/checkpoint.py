@@ -1,4 +1,4 @@
-"""Checkpoints of the compact model: a folder of config JSON, safetensors and a model card."""
+"""Checkpoints of the compact model: a folder of config.json and safetensors, as diffusers saves a model."""
 
 import json
 from importlib import resources
@@ -7,33 +7,43 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dda.errors import UserError, first_line
+from dda.errors import OptionError, first_line
 from dda.files import digest_files
 
 if TYPE_CHECKING:
     from dda.models.compact.network import CompactResidualModel
 
-CONFIG = "config.json"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+CONFIG_NAME = "config.json"
+"""File of the network's configuration, as ``save_pretrained`` of diffusers names it."""
+
+WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+"""File of the weights, as ``save_pretrained`` of diffusers names it."""
+
 MODEL_CLASS = "CompactResidualModel"
+"""Class that the configuration must name."""
+
+_EXPECTED = (
+    "the compact model takes a folder with config.json and safetensors, as run_train.py writes it to "
+    "outputs/train/RUN/checkpoint"
+)
 
 
 def shipped_checkpoint() -> Path:
-    """The weights that come with the package: five named styles."""
+    """Return the folder of the checkpoint that comes with the package; it has the five named styles."""
     return Path(str(resources.files("dda") / "assets" / "compact"))
 
 
-def load_compact(checkpoint: str | Path | None, key: str = "model.checkpoint") -> "CompactResidualModel":
-    """The compact model of a checkpoint folder (None: the shipped one), in float32, ready to sample.
+def load_compact_model(checkpoint: str | Path | None) -> "CompactResidualModel":
+    """Load the compact model of a checkpoint folder, in float32 and evaluation mode.
 
-    ``key`` is the setting that named the folder.
+    Args:
+        checkpoint: the folder; None: the one that comes with the package.
 
     Raises:
-        UserError: no such folder, a checkpoint of another kind, or damaged weights.
+        OptionError: there is no such folder, it holds another model, or its weights are damaged.
     """
-    folder = shipped_checkpoint() if checkpoint is None else Path(checkpoint)
-    _check_kind(folder, key)
-    from dda.models.compact.network import CompactResidualModel  # takes seconds: a config is read without it
+    folder = _find_folder(checkpoint)
+    from dda.models.compact.network import CompactResidualModel  # the import takes seconds
 
     try:
         model, report = CompactResidualModel.from_pretrained(
@@ -45,43 +55,55 @@ def load_compact(checkpoint: str | Path | None, key: str = "model.checkpoint") -
             output_loading_info=True,
         )
     except Exception as error:  # diffusers and safetensors have no common class for a damaged file
-        raise UserError(f"{key}={folder}: its weights cannot be loaded: {first_line(error)}") from error
-    for kind, problem in (("missing_keys", "lacks"), ("unexpected_keys", "holds the unknown")):
+        raise OptionError("checkpoint", f"its weights cannot be loaded: {first_line(error)}", folder) from error
+    for kind, problem in (("missing_keys", "lacks"), ("unexpected_keys", "has the unknown tensor")):
         if report[kind]:
-            raise UserError(f"{key}={folder}: {WEIGHTS} {problem} {sorted(report[kind])[0]}; train it again")
-    bad = [name for name, value in model.named_parameters() if not torch.isfinite(value).all()]
-    if bad:
-        raise UserError(f"{key}={folder}: {bad[0]} holds values that are not finite; train it again")
+            reason = f"{WEIGHTS_NAME} {problem} {sorted(report[kind])[0]}; train it again"
+            raise OptionError("checkpoint", reason, folder)
+    not_finite = [name for name, value in model.named_parameters() if not torch.isfinite(value).all()]
+    if not_finite:
+        raise OptionError("checkpoint", f"{not_finite[0]} has values that are not finite; train it again", folder)
     return model.eval().requires_grad_(False)
 
 
-def known_styles(checkpoint: str | Path | None, key: str = "model.checkpoint") -> list[str]:
-    """Names of the styles a checkpoint was trained on, from its config alone; ``key`` is the setting that named it.
+def read_style_names(checkpoint: str | Path | None) -> list[str]:
+    """Read the names of the styles that a checkpoint was trained on from its configuration.
+
+    Args:
+        checkpoint: the folder; None: the one that comes with the package.
 
     Raises:
-        UserError: no such folder, or a checkpoint of another kind.
+        OptionError: there is no such folder, or it holds another model.
+    """
+    return list(json.loads((_find_folder(checkpoint) / CONFIG_NAME).read_text()).get("styles", ()))
+
+
+def digest_checkpoint(checkpoint: str | Path | None) -> str:
+    """Return the SHA-256 of a checkpoint's configuration and weights, which decide pixels.
+
+    Args:
+        checkpoint: the folder; None: the one that comes with the package.
     """
     folder = shipped_checkpoint() if checkpoint is None else Path(checkpoint)
-    _check_kind(folder, key)
-    return list(json.loads((folder / CONFIG).read_text()).get("styles", ()))
+    return digest_files([folder / CONFIG_NAME, folder / WEIGHTS_NAME])
 
 
-def checkpoint_digest(checkpoint: str | Path | None) -> str:
-    """SHA-256 of a checkpoint's config and weights: what makes its pixels."""
+def _find_folder(checkpoint: str | Path | None) -> Path:
+    """Return the folder of a checkpoint after checking that it holds a compact model.
+
+    Raises:
+        OptionError: there is no such folder, or it holds another model.
+    """
     folder = shipped_checkpoint() if checkpoint is None else Path(checkpoint)
-    return digest_files([folder / CONFIG, folder / WEIGHTS])
-
-
-def _check_kind(folder: Path, key: str) -> None:
-    wanted = "a folder with config.json and safetensors, as run_train.py writes it to outputs/train/RUN/checkpoint"
-    if not (folder / CONFIG).is_file():
-        found = "no config.json in it" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
-        raise UserError(f"{key}={folder}: {found}; model=compact takes {wanted}")
+    if not (folder / CONFIG_NAME).is_file():
+        reason = "no config.json in it" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
+        raise OptionError("checkpoint", f"{reason}; {_EXPECTED}", folder)
     try:
-        kind = json.loads((folder / CONFIG).read_text()).get("_class_name")
+        class_name = json.loads((folder / CONFIG_NAME).read_text()).get("_class_name")
     except (ValueError, AttributeError) as error:
-        raise UserError(f"{key}={folder}: config.json is not a JSON object; model=compact takes {wanted}") from error
-    if kind != MODEL_CLASS:
-        raise UserError(f"{key}={folder}: holds a {kind or 'model of no class'}; model=compact takes {wanted}")
-    if not (folder / WEIGHTS).is_file():
-        raise UserError(f"{key}={folder}: no {WEIGHTS} in it; model=compact takes {wanted}")
+        raise OptionError("checkpoint", f"config.json is not a JSON object; {_EXPECTED}", folder) from error
+    if class_name != MODEL_CLASS:
+        raise OptionError("checkpoint", f"holds {class_name or 'a model without a class name'}; {_EXPECTED}", folder)
+    if not (folder / WEIGHTS_NAME).is_file():
+        raise OptionError("checkpoint", f"no {WEIGHTS_NAME} in it; {_EXPECTED}", folder)
+    return folder

@@ -1,4 +1,4 @@
-"""The compact residual diffusion network: a small pixel-space U-Net that denoises the makeup residual itself."""
+"""The network of the compact model and its sampling: a pixel-space U-Net that denoises the makeup residual itself."""
 
 import torch
 from diffusers import ConfigMixin, DDIMScheduler, ModelMixin, UNet2DModel
@@ -12,14 +12,20 @@ from dda.models.residuals import ALPHA_REF
 from dda.regions import REGIONS
 
 RESIDUAL_SCALE = 2.0
-"""The diffused sample is the residual times this, to bring its spread nearer to the noise's."""
+"""Factor of the residual before diffusion, which brings its standard deviation nearer to the noise's."""
 
 
 class ResidualHead(nn.Module):
-    """From coarse features to the residual of every pixel, guided by the picture.
+    """Head that predicts a local affine color transform of the source from coarse features and fine guides.
 
-    Makeup follows edges of the picture that a coarse grid cannot draw: a lip's border, a lash line. So the features
-    become, pixel by pixel, an affine map of the source's own color (as in HDRNet, Gharbi et al., SIGGRAPH 2017).
+    HDRNet (Gharbi et al., Deep Bilateral Learning for Real-Time Image Enhancement, SIGGRAPH 2017) with a convolution
+    of the guides in place of its bilateral grid. Makeup follows edges that the coarse grid of the U-Net cannot
+    resolve, such as a lip's border or a lash line.
+
+    Args:
+        features: channels F of the U-Net's output.
+        guides: channels G of the guides.
+        width: channels of the hidden layers.
     """
 
     def __init__(self, features: int, guides: int, width: int) -> None:
@@ -29,28 +35,34 @@ class ResidualHead(nn.Module):
         self.layers = nn.Sequential(nn.SiLU(), nn.Conv2d(width, width, 1), nn.SiLU(), nn.Conv2d(width, 12, 1))
 
     def forward(self, features: torch.Tensor, guides: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-        """Residual (N, 3, S, S) of features (N, F, S/p, S/p), guides (N, G, S, S) and source (N, 3, S, S)."""
+        """Return the residual (N, 3, S, S).
+
+        Args:
+            features: output of the U-Net, (N, F, S/p, S/p) for patches of p pixels.
+            guides: (N, G, S, S).
+            source: (N, 3, S, S) in [-1, 1].
+        """
         coarse = F.interpolate(self.coarse(features), size=guides.shape[-2:], mode="bilinear", align_corners=False)
-        maps = self.layers(coarse + self.fine(guides))
-        linear, offset = maps[:, :9].unflatten(1, (3, 3)), maps[:, 9:]
+        coefficients = self.layers(coarse + self.fine(guides))
+        linear, offset = coefficients[:, :9].unflatten(1, (3, 3)), coefficients[:, 9:]
         return offset + sum(linear[:, :, channel] * source[:, channel, None] for channel in range(3))
 
 
 class CompactResidualModel(ModelMixin, ConfigMixin):
-    """Denoises the makeup residual of a face, given the bare face, its region masks and a style in each region.
+    """Denoiser of the makeup residual of a face, given its source, its region masks and the style of each region.
 
-    Noisy residual, source and masks come in as canonical crops; patches of ``patch`` x ``patch`` pixels become
-    channels, so that the U-Net works on a grid ``patch`` times coarser and still writes every pixel.
+    A diffusers ``UNet2DModel`` on canonical crops whose patches are moved to channels (pixel unshuffle; Shi et al.,
+    CVPR 2016), so that the U-Net works on a grid ``patch`` times coarser. `ResidualHead` returns to full resolution.
 
     Args:
-        styles: names of the styles, in the order of their conditions.
-        crop_size: side of the canonical crop in pixels.
-        crop_points: where in it the two eye centers and the mouth center lie, as fractions of its side.
+        styles: names of the styles, in the order of their embeddings.
+        crop_size: S, side of the canonical crop in pixels.
+        crop_points: positions of the two eye centers and the mouth center in the crop, as fractions of its side.
         patch: side of a patch in pixels.
-        channels: width of the U-Net's levels, finest first.
-        style_dim: length of a style's condition vector in each region.
-        features: channels that the U-Net hands to the head.
-        head_width: channels of the head.
+        channels: channels of the U-Net's blocks, finest first.
+        style_dim: length of a style's embedding in each region.
+        features: output channels of the U-Net.
+        head_width: channels of the head's hidden layers.
     """
 
     @register_to_config
@@ -83,7 +95,7 @@ class CompactResidualModel(ModelMixin, ConfigMixin):
         self.head = ResidualHead(features, 3 + 3 + len(REGIONS), head_width)
 
     def gains(self) -> torch.Tensor:
-        """(alpha / alpha_ref) w_r, the learned part of k_r, (4,)."""
+        """Return (alpha / alpha_ref) w_r, the learned factor of the gains k_r, (4,)."""
         return self.alpha / ALPHA_REF * self.fgmm.region_weights()
 
     def forward(
@@ -94,28 +106,28 @@ class CompactResidualModel(ModelMixin, ConfigMixin):
         masks: torch.Tensor,
         style_ids: torch.Tensor,
     ) -> torch.Tensor:
-        """Predict the clean scaled residual (N, 3, S, S).
+        """Predict the residual without noise, times `RESIDUAL_SCALE`, (N, 3, S, S).
 
         Args:
-            noisy: scaled residual with noise, (N, 3, S, S).
-            timestep: one for all or one each, in [0, 1000).
-            source: bare face in [0, 1], (N, 3, S, S).
+            noisy: residual times `RESIDUAL_SCALE`, with noise, (N, 3, S, S).
+            timestep: one for all rows or one for each, in [0, 1000).
+            source: (N, 3, S, S) in [0, 1].
             masks: (N, 4, S, S) in [0, 1].
-            style_ids: (N, 4) int64, the style worn in each region.
+            style_ids: index of the style in each region, (N, 4) int64.
         """
         patch = self.config.patch
-        condition = self.fgmm.paint(style_ids, F.avg_pool2d(masks, patch))
-        centerd = source * 2 - 1
-        guides = torch.cat([noisy, centerd, masks], dim=1)
-        coarse = torch.cat([F.pixel_unshuffle(guides, patch), condition], dim=1)
-        return self.head(self.unet(coarse, timestep).sample, guides, centerd)
+        style_map = self.fgmm.embed_styles(style_ids, F.avg_pool2d(masks, patch))
+        centered = source * 2 - 1
+        guides = torch.cat([noisy, centered, masks], dim=1)
+        unet_input = torch.cat([F.pixel_unshuffle(guides, patch), style_map], dim=1)
+        return self.head(self.unet(unet_input, timestep).sample, guides, centered)
 
 
 def make_scheduler() -> DDIMScheduler:
-    """DDIM on a squared-cosine schedule that ends in pure noise, so that one step is already an honest sample.
+    """Make a DDIM scheduler with a squared-cosine schedule, zero terminal SNR and trailing timesteps.
 
-    Lin et al., Common Diffusion Noise Schedules and Sample Steps are Flawed, WACV 2024: with leading spacing the
-    first step of a few-step sampler is told a noise level that its input does not have.
+    Lin et al., Common Diffusion Noise Schedules and Sample Steps are Flawed, WACV 2024: sampling starts from pure
+    noise, and the first timestep must have that noise level, above all where the steps are few.
     """
     return DDIMScheduler(
         num_train_timesteps=1000,
@@ -136,7 +148,16 @@ def sample_residual(
     noise: torch.Tensor,
     steps: int,
 ) -> torch.Tensor:
-    """Makeup residuals R_m (N, 3, S, S) of canonical crops, by ``steps`` deterministic DDIM steps from ``noise``."""
+    """Sample makeup residuals R_m (N, 3, S, S) of canonical crops by DDIM (Song et al., ICLR 2021, eta = 0).
+
+    Args:
+        model: the denoiser.
+        source: (N, 3, S, S) in [0, 1].
+        masks: (N, 4, S, S) in [0, 1].
+        style_ids: index of the style in each region, (N, 4) int64.
+        noise: standard normal, (N, 3, S, S).
+        steps: denoising steps.
+    """
     scheduler = make_scheduler()
     scheduler.set_timesteps(steps, device=source.device)
     sample = noise
@@ -144,4 +165,5 @@ def sample_residual(
         prediction = model(sample, timestep, source, masks, style_ids)
         step = scheduler.step(prediction, timestep, sample)
         sample = step.prev_sample
-    return step.pred_original_sample / RESIDUAL_SCALE  # where strides do not divide 1000, the last ends short of t = 0
+    # Not prev_sample: if the number of steps does not divide 1000, the last step ends before t = 0.
+    return step.pred_original_sample / RESIDUAL_SCALE

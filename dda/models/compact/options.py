@@ -27,19 +27,19 @@ class CompactOptions(ModelOptions):
 
     def styles(self) -> list[str]:
         """As :meth:`ModelOptions.styles`."""
-        from dda.models.compact.checkpoint import known_styles
+        from dda.models.compact.checkpoint import read_style_names
 
-        return known_styles(self.checkpoint)
+        return read_style_names(self.checkpoint)
 
     def open(self, device: "torch.device") -> "CompactPipeline":
         """As :meth:`ModelOptions.open`."""
-        from dda.models.compact.checkpoint import load_compact
+        from dda.models.compact.checkpoint import load_compact_model
         from dda.models.compact.pipeline import CompactPipeline
 
-        return CompactPipeline(load_compact(self.checkpoint), self.steps, device)
+        return CompactPipeline(load_compact_model(self.checkpoint), self.steps, device)
 
     def fingerprint(self, device: "torch.device") -> dict[str, object]:
         """As :meth:`ModelOptions.fingerprint`."""
-        from dda.models.compact.checkpoint import checkpoint_digest
+        from dda.models.compact.checkpoint import digest_checkpoint
 
-        return super().fingerprint(device) | {"checkpoint": checkpoint_digest(self.checkpoint)}
+        return super().fingerprint(device) | {"checkpoint": digest_checkpoint(self.checkpoint)}

@@ -1,49 +1,54 @@
-"""Image conditions: styles shown by pictures, as the official release takes them."""
+"""Image conditions: pictures of the face and of its style, encoded by CLIP, as the official release takes them."""
 
 from collections.abc import Mapping
 
 import torch
 
-from dda.errors import UserError
-from dda.models.stable_diffusion.image_tokens import ImageEncoder, ImageTokens
+from dda.errors import OptionError
+from dda.models.stable_diffusion.image_encoder import ImageEncoder
+from dda.models.stable_diffusion.image_projection import ImageProjection
 
 
 class ImageConditions:
-    """Tokens of the face itself, then those of a picture of its style; no makeup is a style whose embedding is 0.
+    """Image embeddings as :class:`dda.models.stable_diffusion.conditions.Conditions`.
+
+    The bare condition is the projection of a CLIP embedding of zeros, as in the official release
+    (github.com/TinyBeauty/TinyBeauty, SD_inference.py).
 
     Args:
-        image_tokens: the checkpoint's.
-        encoder: the CLIP image encoder it was trained with.
-        style_pictures: by name of the style, each (1, 3, H, W) in [0, 1].
+        projection: the checkpoint's.
+        encoder: the CLIP image encoder that the checkpoint was trained with.
+        style_pictures: picture (1, 3, H, W) in [0, 1] of each style, by the style's name.
     """
 
     @torch.no_grad()
     def __init__(
-        self, image_tokens: ImageTokens, encoder: ImageEncoder, style_pictures: Mapping[str, torch.Tensor]
+        self, projection: ImageProjection, encoder: ImageEncoder, style_pictures: Mapping[str, torch.Tensor]
     ) -> None:
         self._encoder = encoder
-        self._image_tokens = image_tokens.to(encoder.model.device)
-        self._styles = {name: self.face_tokens(picture) for name, picture in style_pictures.items()}
-        self._bare = self._image_tokens(image_tokens.proj.weight.new_zeros(1, image_tokens.proj.in_features))
+        self._projection = projection.to(encoder.model.device)
+        self._style_embeds = {style: self.encode_faces(picture) for style, picture in style_pictures.items()}
+        self._bare_embeds = self._projection(projection.proj.weight.new_zeros(1, projection.proj.in_features))
 
     @torch.no_grad()
-    def face_tokens(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Tokens (N, P, D) of pictures (N, 3, H, W) in [0, 1]."""
-        return self._image_tokens(self._encoder(pictures))
+    def encode_faces(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return embeddings (N, P, D) of pictures (N, 3, H, W) in [0, 1]."""
+        return self._projection(self._encoder(pictures))
 
-    def bare(self) -> torch.Tensor:
-        """Tokens (1, P, D) of no style."""
-        return self._bare
+    def encode_bare_condition(self) -> torch.Tensor:
+        """Return embeddings (1, P, D) of no makeup."""
+        return self._bare_embeds
 
-    def tokens(self, style: str) -> torch.Tensor:
-        """Tokens (1, P, D) of the style's picture.
+    def encode_style(self, style: str) -> torch.Tensor:
+        """Return embeddings (1, P, D) of the style's picture.
 
         Raises:
-            UserError: no picture shows it.
+            OptionError: the style has no picture.
         """
-        if style not in self._styles:
-            raise UserError(
-                f"model.style_images: no picture shows {style}, and this checkpoint is conditioned on pictures; give "
-                f"one: 'model.style_images={{{style}: PICTURE}}'"
+        if style not in self._style_embeds:
+            raise OptionError(
+                "style_images",
+                f"no picture shows {style}, and this checkpoint is conditioned on pictures; give one: "
+                f"{{{style}: PICTURE}}",
             )
-        return self._styles[style]
+        return self._style_embeds[style]

@@ -21,16 +21,16 @@ PROMPT = Limit("a text that holds {style}, which the style's name takes", lambda
 
 def fingerprint_pretrained(pretrained: str) -> str:
     """Return a hub id as it is, or the digest of a folder's files."""
-    from dda.models.stable_diffusion.pretrained import base_identity
+    from dda.models.stable_diffusion.pretrained import fingerprint_base_model
 
-    return base_identity(pretrained)
+    return fingerprint_base_model(pretrained)
 
 
 def fingerprint_checkpoint(checkpoint: str) -> str:
     """Return the digest of the files of a checkpoint that decide pixels."""
-    from dda.models.stable_diffusion.checkpoints import digest
+    from dda.models.stable_diffusion.checkpoints import digest_checkpoint
 
-    return digest(checkpoint)
+    return digest_checkpoint(checkpoint)
 
 
 def fingerprint_style_images(style_images: dict[str, str]) -> dict[str, str]:
@@ -109,9 +109,9 @@ class StableDiffusionOptions(ModelOptions):
     @property
     def is_conditioned_on_images(self) -> bool:
         """Whether the checkpoint is conditioned on pictures of its styles, not on prompts."""
-        from dda.models.stable_diffusion.checkpoints.official_release import PROJECTION
+        from dda.models.stable_diffusion.checkpoints.official_release import PROJECTION_NAME
 
-        return self.checkpoint is not None and (Path(self.checkpoint) / PROJECTION).is_file()
+        return self.checkpoint is not None and (Path(self.checkpoint) / PROJECTION_NAME).is_file()
 
     @property
     def sampling(self) -> "Sampling":
@@ -122,7 +122,7 @@ class StableDiffusionOptions(ModelOptions):
 
     def styles(self) -> list[str] | None:
         """As :meth:`ModelOptions.styles`."""
-        from dda.models.stable_diffusion.checkpoints.dda_folder import CONFIG, read_config
+        from dda.models.stable_diffusion.checkpoints.dda_folder import CONFIG_NAME, read_config
 
         if self.is_conditioned_on_images:
             if not self.style_images:
@@ -132,7 +132,7 @@ class StableDiffusionOptions(ModelOptions):
                     "'+model.style_images={Red lip makeup: PICTURE}', a picture of each style",
                 )
             return list(self.style_images)
-        if self.checkpoint is None or not (Path(self.checkpoint) / CONFIG).is_file():
+        if self.checkpoint is None or not (Path(self.checkpoint) / CONFIG_NAME).is_file():
             return None
         return list(read_config(Path(self.checkpoint))["styles"])
 
@@ -144,10 +144,10 @@ class StableDiffusionOptions(ModelOptions):
 
     def fingerprint(self, device: "torch.device") -> dict[str, object]:
         """As :meth:`ModelOptions.fingerprint`."""
-        from dda.models.stable_diffusion.image_tokens import encoder_identity
-        from dda.models.stable_diffusion.loader import precision_name
+        from dda.models.stable_diffusion.image_encoder import fingerprint_image_encoder
+        from dda.models.stable_diffusion.loader import resolve_precision
 
-        found = super().fingerprint(device) | {"precision": precision_name(self.precision, device)}
+        found = super().fingerprint(device) | {"precision": resolve_precision(self.precision, device)}
         if self.is_conditioned_on_images:
-            found["image_encoder"] = encoder_identity(self.image_encoder)
+            found["image_encoder"] = fingerprint_image_encoder(self.image_encoder)
         return found

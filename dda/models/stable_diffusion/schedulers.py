@@ -1,4 +1,4 @@
-"""Schedulers: the diffusers samplers that can give both passes the same noise, and how a pass walks along one."""
+"""Schedulers: which of diffusers' can give both passes of a face the same noise, and the steps of a pass."""
 
 import copy
 import inspect
@@ -8,9 +8,9 @@ from typing import Any
 import diffusers
 import torch
 
-from dda.errors import UserError
+from dda.errors import OptionError
 
-ALLOWED = (
+SUPPORTED_SCHEDULERS = (
     "DDIMScheduler",
     "EulerDiscreteScheduler",
     "HeunDiscreteScheduler",
@@ -20,146 +20,167 @@ ALLOWED = (
     "DEISMultistepScheduler",
     "UniPCMultistepScheduler",
 )
-"""Their steps are deterministic, or take the noise as an argument. Heun and KDPM2 run the U-Net once less than twice
-as often as they have steps, the others once a step."""
+"""Classes of diffusers whose steps are deterministic or take the noise as an argument.
 
-_DRAWS = "draws its own noise inside each step, so the two passes of a face would not get the same"
-_MIDWAY = "loses its place when a schedule is entered midway: even a perfect denoiser would not bring the source back"
-_FOREIGN = "is not a sampler of Stable Diffusion 1"
-REFUSED = {
-    "DDPMScheduler": _DRAWS,
-    "EulerAncestralDiscreteScheduler": _DRAWS,
-    "KDPM2AncestralDiscreteScheduler": _DRAWS,
-    "DPMSolverSDEScheduler": _DRAWS,
-    "LCMScheduler": _DRAWS,
-    "TCDScheduler": _DRAWS,
-    "SASolverScheduler": _DRAWS,
-    "PNDMScheduler": _MIDWAY,
-    "LMSDiscreteScheduler": _MIDWAY,
-    "EDMEulerScheduler": _FOREIGN,
-    "EDMDPMSolverMultistepScheduler": _FOREIGN,
-    "FlowMatchEulerDiscreteScheduler": _FOREIGN,
+Heun and KDPM2 (second order) run the U-Net 2 steps - 1 times, the others once a step.
+"""
+
+_DRAWS_NOISE = "draws its own noise inside each step, so the two passes of a face would not get the same"
+_LOSES_POSITION = (
+    "loses its position if a schedule is entered midway: even a perfect denoiser would not reconstruct the source"
+)
+_OTHER_MODEL = "is not a scheduler of Stable Diffusion 1"
+UNSUPPORTED_SCHEDULERS = {
+    "DDPMScheduler": _DRAWS_NOISE,
+    "EulerAncestralDiscreteScheduler": _DRAWS_NOISE,
+    "KDPM2AncestralDiscreteScheduler": _DRAWS_NOISE,
+    "DPMSolverSDEScheduler": _DRAWS_NOISE,
+    "LCMScheduler": _DRAWS_NOISE,
+    "TCDScheduler": _DRAWS_NOISE,
+    "SASolverScheduler": _DRAWS_NOISE,
+    "PNDMScheduler": _LOSES_POSITION,
+    "LMSDiscreteScheduler": _LOSES_POSITION,
+    "EDMEulerScheduler": _OTHER_MODEL,
+    "EDMDPMSolverMultistepScheduler": _OTHER_MODEL,
+    "FlowMatchEulerDiscreteScheduler": _OTHER_MODEL,
 }
+"""Other classes of diffusers, with the reason why they cannot be used."""
 
 
 class Sampler:
-    """The last ``steps`` steps of a schedule of round(steps / strength), as diffusers' image-to-image takes them.
+    """The last ``steps`` steps of a schedule of round(steps / strength).
 
-    Steps are spaced from the noisy end ("trailing", Lin et al., WACV 2024), so that they begin at about
-    ``strength`` of the schedule however few they are.
-
-    The two passes of a face each walk it with a :meth:`walk` of their own, because many schedulers remember the steps
-    before.
+    This is the schedule of ``StableDiffusionImg2ImgPipeline`` of diffusers (SDEdit: Meng et al., ICLR 2022), with
+    timesteps spaced from the noisy end ("trailing": Lin et al., WACV 2024), so that they begin at about ``strength``
+    of the schedule even if they are few.
 
     Args:
-        name: diffusers class, one of :data:`ALLOWED`.
-        config: the base model's scheduler configuration, of whatever class.
+        name: class of diffusers, one of `SUPPORTED_SCHEDULERS`.
+        config: configuration of the base model's scheduler, of any class.
         steps: denoising steps.
-        strength: how far the source is noised, in (0, 1].
+        strength: share of the schedule at which denoising begins, in (0, 1].
         device: where the latents are.
 
+    Attributes:
+        timesteps: of one pass, noisiest first.
+
     Raises:
-        UserError: a scheduler that is not allowed, or a schedule finer than the model was trained on.
+        OptionError: the scheduler is not supported, or the schedule has more steps than the base model was trained on.
     """
 
     def __init__(self, name: str, config: Mapping[str, Any], steps: int, strength: float, device: torch.device) -> None:
-        total = max(steps, round(steps / strength))
-        trained = noise_levels(config).numel()
-        # DDIM's own default clips to the range of pictures; latents go beyond, and PNDM's configuration is silent
-        ours = {"clip_sample": False, **_spacing(name, trained // total)}
-        self._scheduler = _scheduler_class(name).from_config({**config, **ours})
-        self._check_noise(name)
-        if total > trained:
-            raise UserError(
-                f"model.strength={strength}: with model.steps={steps} the schedule has {total} steps, the model was "
-                f"trained on {trained}; take fewer steps or more strength"
+        num_inference_steps = max(steps, round(steps / strength))
+        num_train_timesteps = compute_alphas_cumprod(config).numel()
+        # DDIM clips samples to [-1, 1] by default, which latents exceed; PNDM's configuration does not turn it off.
+        overrides = {"clip_sample": False, **_timestep_spacing(name, num_train_timesteps // num_inference_steps)}
+        check_scheduler(name)
+        self._scheduler = getattr(diffusers, name).from_config({**config, **overrides})
+        self._check_algorithm(name)
+        if num_inference_steps > num_train_timesteps:
+            raise OptionError(
+                "strength",
+                f"with steps={steps} the schedule has {num_inference_steps} steps, the base model was trained on "
+                f"{num_train_timesteps}; take fewer steps or more strength",
+                strength,
             )
-        self._scheduler.set_timesteps(total, device=device)
-        skipped = (total - steps) * self._scheduler.order
-        self.timesteps: torch.Tensor = self._scheduler.timesteps[skipped:]
-        self.total = total
+        self._scheduler.set_timesteps(num_inference_steps, device=device)
+        begin_index = (num_inference_steps - steps) * self._scheduler.order
+        self.timesteps: torch.Tensor = self._scheduler.timesteps[begin_index:]
+        self._num_inference_steps = num_inference_steps
         if hasattr(self._scheduler, "set_begin_index"):
-            self._scheduler.set_begin_index(skipped)
+            self._scheduler.set_begin_index(begin_index)
 
-    def noised(self, latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """The start of both passes: clean latents (N, 4, h, w) with noise of the first timestep's level."""
+    def add_noise(self, latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Add noise of the first timestep's level to clean latents (N, 4, h, w)."""
         timesteps = self.timesteps[:1].repeat(len(latents))
         return self._scheduler.add_noise(latents, noise, timesteps)
 
-    def walk(self) -> "Walk":
-        """One pass, from the first timestep."""
-        return Walk(copy.deepcopy(self._scheduler))
+    def begin_pass(self) -> "PassScheduler":
+        """Return a scheduler for one pass, at the first timestep."""
+        return PassScheduler(copy.deepcopy(self._scheduler))
 
-    def _check_noise(self, name: str) -> None:
-        algorithm = self._scheduler.config.get("algorithm_type", "")
-        if algorithm.startswith("sde") and not _takes_noise(self._scheduler):
-            raise UserError(f"model.scheduler={name}: with the base model's algorithm_type={algorithm} it {_DRAWS}")
+    def make_inverse_scheduler(self) -> diffusers.DDIMInverseScheduler:
+        """Make the scheduler of DDIM inversion (Song et al., ICLR 2021; Mokady et al., CVPR 2023).
 
-    def inversion(self) -> diffusers.DDIMInverseScheduler:
-        """The way back: its first ``len(timesteps)`` steps lead from clean latents to the start.
+        Its first ``len(timesteps)`` steps lead from clean latents to the first timestep's level of noise.
 
         Raises:
-            UserError: the scheduler is not DDIM, whose steps alone can be inverted here.
+            OptionError: the scheduler is not DDIM.
         """
         name = type(self._scheduler).__name__
         if name != "DDIMScheduler":
-            raise UserError(f"model.scheduler={name}: model.start=inversion needs DDIMScheduler; or model.start=noise")
-        known = inspect.signature(diffusers.DDIMInverseScheduler).parameters
-        config = {key: value for key, value in self._scheduler.config.items() if key in known}
+            raise OptionError("scheduler", "start=inversion needs DDIMScheduler; or take start=noise", name)
+        parameters = inspect.signature(diffusers.DDIMInverseScheduler).parameters
+        config = {key: value for key, value in self._scheduler.config.items() if key in parameters}
         inverse = diffusers.DDIMInverseScheduler(**config)
-        inverse.set_timesteps(self.total, device=self.timesteps.device)
+        inverse.set_timesteps(self._num_inference_steps, device=self.timesteps.device)
         return inverse
 
+    def _check_algorithm(self, name: str) -> None:
+        algorithm = self._scheduler.config.get("algorithm_type", "")
+        if algorithm.startswith("sde") and not _accepts_noise(self._scheduler):
+            raise OptionError("scheduler", f"with the base model's algorithm_type={algorithm} it {_DRAWS_NOISE}", name)
 
-class Walk:
-    """One pass along a schedule, with the memory of its scheduler."""
+
+class PassScheduler:
+    """The scheduler of one pass; multistep schedulers keep the predictions of the steps before.
+
+    Args:
+        scheduler: of a class of diffusers, not shared with another pass.
+    """
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
-        self._takes_noise = _takes_noise(scheduler)
+        self._accepts_noise = _accepts_noise(scheduler)
 
-    def model_input(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """Latents on the scale that the U-Net was trained on."""
+    def scale_model_input(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """Scale latents to the range that the U-Net was trained on, as the scheduler requires."""
         return self._scheduler.scale_model_input(latents, timestep)
 
     def step(
         self, prediction: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
-        """The next latents (N, 4, h, w); ``noise`` is used by stochastic schedulers, those of the SDE kind."""
-        given = {"variance_noise": noise} if self._takes_noise else {}
-        return self._scheduler.step(prediction, timestep, latents, **given).prev_sample
+        """Return the latents of the next timestep, (N, 4, h, w).
+
+        Args:
+            prediction: of the U-Net, (N, 4, h, w).
+            timestep: of ``latents``.
+            latents: (N, 4, h, w).
+            noise: used by stochastic schedulers (SDE) only, (N, 4, h, w).
+        """
+        arguments = {"variance_noise": noise} if self._accepts_noise else {}
+        return self._scheduler.step(prediction, timestep, latents, **arguments).prev_sample
 
 
-def _spacing(name: str, stride: int) -> dict[str, Any]:
-    """Settings under which a schedule begins at its noisy end.
+def check_scheduler(name: str) -> None:
+    """Check that a scheduler can give both passes of a face the same noise.
 
-    DDIM goes down by whole strides wherever its timesteps are, so its own have to be as far apart.
+    Raises:
+        OptionError: it is not one of `SUPPORTED_SCHEDULERS`, with the reason.
+    """
+    if name not in SUPPORTED_SCHEDULERS:
+        reason = UNSUPPORTED_SCHEDULERS.get(name, "is not known to give both passes of a face the same noise")
+        raise OptionError("scheduler", f"{reason}; allowed: {', '.join(SUPPORTED_SCHEDULERS)}", name)
+
+
+def compute_alphas_cumprod(config: Mapping[str, Any]) -> torch.Tensor:
+    """Compute alpha-bar (T,) of the schedule that a base model was trained on, in (0, 1), decreasing.
+
+    Args:
+        config: configuration of the base model's scheduler, of any class.
+    """
+    return diffusers.DDPMScheduler.from_config(config).alphas_cumprod
+
+
+def _timestep_spacing(name: str, stride: int) -> dict[str, Any]:
+    """Return the configuration under which a schedule begins at its noisy end.
+
+    DDIM steps down by ``stride`` timesteps from wherever it is, so its own timesteps must be that far apart.
     """
     if name == "DDIMScheduler":
         return {"timestep_spacing": "leading", "steps_offset": stride - 1}
     return {"timestep_spacing": "trailing"}
 
 
-def noise_levels(config: Mapping[str, Any]) -> torch.Tensor:
-    """alpha-bar (T,) of the schedule that a model was trained on, in (0, 1), falling."""
-    return diffusers.DDPMScheduler.from_config(config).alphas_cumprod
-
-
-def _takes_noise(scheduler: Any) -> bool:
+def _accepts_noise(scheduler: Any) -> bool:
     return "variance_noise" in inspect.signature(scheduler.step).parameters
-
-
-def check_scheduler(name: str) -> None:
-    """Refuse a scheduler that cannot give both passes of a face the same noise.
-
-    Raises:
-        UserError: it is not one of :data:`ALLOWED`, and why.
-    """
-    if name not in ALLOWED:
-        reason = REFUSED.get(name, "is not known to give both passes of a face the same noise")
-        raise UserError(f"model.scheduler={name}: {reason}; allowed: {', '.join(ALLOWED)}")
-
-
-def _scheduler_class(name: str) -> Any:
-    check_scheduler(name)
-    return getattr(diffusers, name)

@@ -2,10 +2,11 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from dda.errors import UserError
+from dda.errors import OptionError
+from dda.models.stable_diffusion.conditions import make_encoder_hidden_states
 from dda.models.stable_diffusion.image_conditions import ImageConditions
-from dda.models.stable_diffusion.image_tokens import ImageEncoder, ImageTokens
-from dda.models.stable_diffusion.text_conditions import condition
+from dda.models.stable_diffusion.image_encoder import ImageEncoder
+from dda.models.stable_diffusion.image_projection import ImageProjection
 
 
 @pytest.fixture(scope="module")
@@ -19,28 +20,32 @@ def encoder() -> ImageEncoder:
 
 
 @pytest.fixture(scope="module")
-def image_tokens() -> ImageTokens:
+def projection() -> ImageProjection:
     torch.manual_seed(1)
-    return ImageTokens(16, 4, 32).requires_grad_(False)
+    return ImageProjection(16, 4, 32).requires_grad_(False)
 
 
 def picture(seed: int) -> torch.Tensor:
     return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_face_comes_first_then_its_style(encoder: ImageEncoder, image_tokens: ImageTokens) -> None:
-    conditions = ImageConditions(image_tokens, encoder, {"Red": picture(1), "Smokey": picture(2)})
+def test_embeddings_of_the_face_come_before_those_of_the_style(
+    encoder: ImageEncoder, projection: ImageProjection
+) -> None:
+    conditions = ImageConditions(projection, encoder, {"Red": picture(1), "Smokey": picture(2)})
     faces = torch.cat([picture(3), picture(4)])
-    face_tokens = conditions.face_tokens(faces)
-    worn = condition(conditions, face_tokens, ["Smokey", "Red"])
-    faces_then_styles = [image_tokens(encoder(faces)), image_tokens(encoder(torch.cat([picture(2), picture(1)])))]
-    assert worn.shape == (2, 8, 32)
-    assert torch.allclose(worn, torch.cat(faces_then_styles, dim=1), atol=1e-5)
-    no_style = image_tokens(torch.zeros(2, 16))
-    assert torch.allclose(condition(conditions, face_tokens), torch.cat([face_tokens, no_style], dim=1), atol=1e-5)
+    face_embeds = conditions.encode_faces(faces)
+    hidden_states = make_encoder_hidden_states(conditions, face_embeds, ["Smokey", "Red"])
+    faces_then_styles = [projection(encoder(faces)), projection(encoder(torch.cat([picture(2), picture(1)])))]
+    assert hidden_states.shape == (2, 8, 32)
+    assert torch.allclose(hidden_states, torch.cat(faces_then_styles, dim=1), atol=1e-5)
+    no_style = projection(torch.zeros(2, 16))
+    assert torch.allclose(
+        make_encoder_hidden_states(conditions, face_embeds), torch.cat([face_embeds, no_style], dim=1), atol=1e-5
+    )
 
 
-def test_a_style_without_a_picture(encoder: ImageEncoder, image_tokens: ImageTokens) -> None:
-    conditions = ImageConditions(image_tokens, encoder, {"Red": picture(1)})
-    with pytest.raises(UserError, match=r"^model.style_images: no picture shows Smokey"):
-        conditions.tokens("Smokey")
+def test_a_style_without_a_picture_is_refused(encoder: ImageEncoder, projection: ImageProjection) -> None:
+    conditions = ImageConditions(projection, encoder, {"Red": picture(1)})
+    with pytest.raises(OptionError, match=r"^style_images: no picture shows Smokey"):
+        conditions.encode_style("Smokey")

@@ -6,11 +6,11 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch.nn import functional as F
 
-from dda.models.stable_diffusion.noise_probe import MIN_SKILL, noise_skill, noise_warning
+from dda.models.stable_diffusion.noise_probe import MIN_EXPLAINED_NOISE, find_noise_problem, measure_explained_noise
 
 SCHEDULER = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-ALPHAS = SCHEDULER.alphas_cumprod
-TOKENS = torch.ones(1, 3, 16)
+ALPHAS_CUMPROD = SCHEDULER.alphas_cumprod
+PROMPT_EMBEDS = torch.ones(1, 3, 16)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ Loss = Callable[[UNet2DConditionModel, torch.Tensor], torch.Tensor]
 
 
 def train(unet: UNet2DConditionModel, updates: int, loss: Loss) -> UNet2DConditionModel:
-    """The U-Net after so many updates on smooth latents, (4, 4, 8, 8) each."""
+    """A copy of the U-Net after updates on smooth latents, (4, 4, 8, 8) each."""
     unet = copy.deepcopy(unet)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-2)
     generator = torch.Generator().manual_seed(1)
@@ -39,51 +39,51 @@ def train(unet: UNet2DConditionModel, updates: int, loss: Loss) -> UNet2DConditi
     return unet.eval()
 
 
-def of_noise(unet: UNet2DConditionModel, latents: torch.Tensor) -> torch.Tensor:
-    """The loss of a diffusion model."""
+def noise_loss(unet: UNet2DConditionModel, latents: torch.Tensor) -> torch.Tensor:
+    """Loss of a diffusion model: the noise, from noisy latents."""
     noise, steps = torch.randn_like(latents), torch.randint(0, 1000, (len(latents),))
     noisy = SCHEDULER.add_noise(latents, noise, steps)
-    return F.mse_loss(unet(noisy, steps, TOKENS.expand(len(latents), -1, -1)).sample, noise)
+    return F.mse_loss(unet(noisy, steps, PROMPT_EMBEDS.expand(len(latents), -1, -1)).sample, noise)
 
 
-def of_latents(unet: UNet2DConditionModel, latents: torch.Tensor) -> torch.Tensor:
-    """The loss of the seed's training: latents out of pure noise, at any timestep."""
+def latent_loss(unet: UNet2DConditionModel, latents: torch.Tensor) -> torch.Tensor:
+    """Loss of the seed's training: the latents, from pure noise at any timestep."""
     noise, steps = torch.randn_like(latents), torch.randint(0, 1000, (len(latents),))
-    return F.l1_loss(unet(noise, steps, TOKENS.expand(len(latents), -1, -1)).sample, latents)
+    return F.l1_loss(unet(noise, steps, PROMPT_EMBEDS.expand(len(latents), -1, -1)).sample, latents)
 
 
 @pytest.fixture(scope="module")
 def diffusion(untrained: UNet2DConditionModel) -> UNet2DConditionModel:
     torch.manual_seed(2)
-    return train(untrained, 60, of_noise)
+    return train(untrained, 60, noise_loss)
 
 
 def test_a_diffusion_model_predicts_most_of_the_noise(diffusion: UNet2DConditionModel) -> None:
-    assert noise_skill(diffusion, ALPHAS, TOKENS) > 0.7
-    assert noise_warning(diffusion, ALPHAS, TOKENS) is None
+    assert measure_explained_noise(diffusion, ALPHAS_CUMPROD, PROMPT_EMBEDS) > 0.7
+    assert find_noise_problem(diffusion, ALPHAS_CUMPROD, PROMPT_EMBEDS) is None
 
 
-def test_random_weights_are_no_diffusion_model(untrained: UNet2DConditionModel) -> None:
-    assert noise_skill(untrained, ALPHAS, TOKENS) < MIN_SKILL
-    assert "no diffusion model" in (noise_warning(untrained, ALPHAS, TOKENS) or "")
+def test_random_weights_are_warned_of(untrained: UNet2DConditionModel) -> None:
+    assert measure_explained_noise(untrained, ALPHAS_CUMPROD, PROMPT_EMBEDS) < MIN_EXPLAINED_NOISE
+    assert "no diffusion model" in (find_noise_problem(untrained, ALPHAS_CUMPROD, PROMPT_EMBEDS) or "")
 
 
-def test_what_was_trained_to_paint_latents_is_no_diffusion_model_any_more(diffusion: UNet2DConditionModel) -> None:
+def test_a_u_net_trained_to_predict_latents_is_warned_of(diffusion: UNet2DConditionModel) -> None:
     torch.manual_seed(3)
-    seeds_way = train(diffusion, 20, of_latents)
-    assert noise_skill(seeds_way, ALPHAS, TOKENS) < MIN_SKILL
-    assert noise_warning(seeds_way, ALPHAS, TOKENS) is not None
+    retrained = train(diffusion, 20, latent_loss)
+    assert measure_explained_noise(retrained, ALPHAS_CUMPROD, PROMPT_EMBEDS) < MIN_EXPLAINED_NOISE
+    assert find_noise_problem(retrained, ALPHAS_CUMPROD, PROMPT_EMBEDS) is not None
 
 
-def test_predicting_nothing_is_chance(untrained: UNet2DConditionModel) -> None:
-    silent = copy.deepcopy(untrained)
-    torch.nn.init.zeros_(silent.conv_out.weight)
-    torch.nn.init.zeros_(silent.conv_out.bias)
-    assert noise_skill(silent, ALPHAS, TOKENS) == 0
+def test_a_prediction_of_zeros_explains_nothing(untrained: UNet2DConditionModel) -> None:
+    zeroed = copy.deepcopy(untrained)
+    torch.nn.init.zeros_(zeroed.conv_out.weight)
+    torch.nn.init.zeros_(zeroed.conv_out.bias)
+    assert measure_explained_noise(zeroed, ALPHAS_CUMPROD, PROMPT_EMBEDS) == 0
 
 
-def test_the_answer_is_the_same_each_time(untrained: UNet2DConditionModel) -> None:
+def test_the_probe_is_deterministic(untrained: UNet2DConditionModel) -> None:
     torch.manual_seed(4)
-    first, state = noise_skill(untrained, ALPHAS, TOKENS), torch.get_rng_state()
-    assert noise_skill(untrained, ALPHAS, TOKENS) == first
+    first, state = measure_explained_noise(untrained, ALPHAS_CUMPROD, PROMPT_EMBEDS), torch.get_rng_state()
+    assert measure_explained_noise(untrained, ALPHAS_CUMPROD, PROMPT_EMBEDS) == first
     assert torch.equal(torch.get_rng_state(), state)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from dda.errors import UserError
-from dda.models.stable_diffusion.precision import pick_dtype, vae_dtype
+from dda.errors import OptionError
+from dda.models.stable_diffusion.precision import pick_dtype, pick_vae_dtype
 
 
 @pytest.mark.parametrize(
@@ -13,8 +13,8 @@ def test_the_precision_on_a_cpu(precision: str, dtype: torch.dtype) -> None:
     assert pick_dtype(precision, torch.device("cpu")) == dtype
 
 
-def test_a_cpu_takes_no_fp16() -> None:
-    with pytest.raises(UserError, match=r"^model\.precision=fp16: needs a GPU.*device=cpu is none"):
+def test_fp16_is_refused_on_a_cpu() -> None:
+    with pytest.raises(OptionError, match=r"^precision=fp16: needs an NVIDIA GPU.*device=cpu is none"):
         pick_dtype("fp16", torch.device("cpu"))
 
 
@@ -29,10 +29,10 @@ def test_a_cpu_takes_no_fp16() -> None:
     ],
 )
 def test_the_vae_is_never_in_bf16(dtype: torch.dtype, device: str, expected: torch.dtype) -> None:
-    assert vae_dtype(dtype, torch.device(device)) == expected
+    assert pick_vae_dtype(dtype, torch.device(device)) == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_runs_in_half_precision_by_itself() -> None:
+def test_auto_is_half_precision_on_a_gpu() -> None:
     assert pick_dtype("auto", torch.device("cuda")) in (torch.bfloat16, torch.float16)
     assert pick_dtype("fp32", torch.device("cuda")) == torch.float32

@@ -1,6 +1,9 @@
-"""Checkpoints of the Stable Diffusion DDA, in our format and in foreign ones: recognized, checked, applied."""
+"""Checkpoints that adapt Stable Diffusion to makeup, in every known format: recognized, checked and applied.
+
+May import what dda.models may import, dda.models.residuals and dda.models.stable_diffusion.image_projection.
+"""
 
 from dda.models.stable_diffusion.checkpoints.applied_checkpoint import AppliedCheckpoint
-from dda.models.stable_diffusion.checkpoints.loader import apply_checkpoint, digest
+from dda.models.stable_diffusion.checkpoints.loader import apply_checkpoint, digest_checkpoint
 
-__all__ = ["AppliedCheckpoint", "apply_checkpoint", "digest"]
+__all__ = ["AppliedCheckpoint", "apply_checkpoint", "digest_checkpoint"]

@@ -1,4 +1,4 @@
-"""One file of a checkpoint: what it holds, read without running any of it, and how it is refused."""
+"""One file of a checkpoint: reading it without running code in it, and the errors that name it."""
 
 import pickle
 import re
@@ -10,35 +10,44 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from dda.errors import UserError, first_line
+from dda.errors import OptionError, first_line
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+"""Endings of the names of files that are read."""
 
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """A file of the checkpoint that the user gave: the file itself, or one inside the folder."""
+    """A file of a checkpoint.
 
-    given: Path
+    Attributes:
+        checkpoint: file or folder that the user gave.
+        path: the same file, or one inside the folder.
+    """
+
+    checkpoint: Path
     path: Path
 
-    def refusal(self, reason: str) -> UserError:
-        """The mistake, in one line that names what was given, the file and the reason."""
-        return UserError(f"model.checkpoint={self.given}: {self.path.name} {reason}")
+    def make_error(self, reason: str) -> OptionError:
+        """Make the error that refuses the checkpoint because of this file.
+
+        Args:
+            reason: continues a sentence that begins with the file's name.
+        """
+        return OptionError("checkpoint", f"{self.path.name} {reason}", self.checkpoint)
 
     def read(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """What the file holds by name, on the CPU, and its metadata (safetensors alone has any).
+        """Read the file's content by name, on the CPU, and its metadata, which only safetensors may have.
 
-        A torch file is unpickled with ``weights_only``: tensors, numbers, text and containers of them; code in it
-        is refused, not run.
+        A torch file is unpickled with ``weights_only``: tensors, numbers, text and containers of them. Code is not run.
 
         Raises:
-            UserError: no such file, a file of another kind, damaged, cut short, or a pickle of more than tensors.
+            OptionError: the file is missing, is no weights file, is damaged, or is a pickle with more than tensors.
         """
         if not self.path.is_file():
-            raise self.refusal("is not there")
-        if self.path.suffix not in SUFFIXES:
-            raise self.refusal(f"is no weights file; its name must end in one of {', '.join(SUFFIXES)}")
+            raise self.make_error("is not there")
+        if self.path.suffix not in WEIGHTS_SUFFIXES:
+            raise self.make_error(f"is no weights file; its name must end in one of {', '.join(WEIGHTS_SUFFIXES)}")
         try:
             if self.path.suffix == ".safetensors":
                 with safe_open(self.path, framework="pt") as file:
@@ -47,46 +56,52 @@ class CheckpointFile:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             found = re.search(r"WeightsUnpickler error: (.*)", str(error))
-            raise self.refusal(
+            raise self.make_error(
                 "is damaged, or a pickle with more than tensors in it, which could run code; nothing in it was run "
                 f"({found[1] if found else first_line(error)}); save its state_dict as .safetensors instead"
             ) from error
         except Exception as error:  # torch and safetensors have no common class for a damaged file
-            raise self.refusal(f"is damaged or cut short: {first_line(error)}; copy or download it again") from error
+            raise self.make_error(f"is damaged or cut short: {first_line(error)}; copy or download it again") from error
         if not isinstance(content, dict):
-            raise self.refusal(f"holds a {type(content).__name__}; it must hold tensors by name")
+            raise self.make_error(f"holds a {type(content).__name__}; it must hold tensors by name")
         return content, {}
 
-    def tensors(self, content: Any, where: str = "") -> dict[str, torch.Tensor]:
-        """`content` as tensors by name: each dense, of floating point and finite.
+    def check_tensors(self, content: Any, part: str = "") -> dict[str, torch.Tensor]:
+        """Check that content is tensors by name, each dense, of floating point and finite; return it.
 
         Args:
-            content: what the file holds, or its part `where`.
-            where: name of the part, for the message; "" for the whole file.
+            content: of the file, or of a part of it.
+            part: name of the part, for the error; "" for the whole file.
 
         Raises:
-            UserError: anything else is in it.
+            OptionError: the content is anything else.
         """
-        inside = f"{where}." if where else ""
+        prefix = f"{part}." if part else ""
         if not isinstance(content, Mapping):
-            raise self.refusal(f"holds {where} as {type(content).__name__}; it must be tensors by name")
+            raise self.make_error(f"holds {part} as {type(content).__name__}; it must be tensors by name")
         for name, value in content.items():
             if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-                raise self.refusal(f"holds {inside}{name}, which is {type(value).__name__}; it must be a named tensor")
+                raise self.make_error(
+                    f"holds {prefix}{name}, which is {type(value).__name__}; it must be a named tensor"
+                )
             if value.layout != torch.strided or value.is_meta or not value.is_floating_point():
-                raise self.refusal(f"holds {inside}{name} as {value.dtype}; it must be dense floating-point numbers")
+                raise self.make_error(f"holds {prefix}{name} as {value.dtype}; it must be dense floating-point numbers")
             if not torch.isfinite(value).all():
-                raise self.refusal(
-                    f"holds {inside}{name} with values that are not finite; the training that wrote it failed"
+                raise self.make_error(
+                    f"holds {prefix}{name} with values that are not finite; the training that wrote it failed"
                 )
         return dict(content)
 
-    def number(self, value: torch.Tensor, name: str) -> float:
-        """The one number that a learned scalar is.
+    def check_scalar(self, value: torch.Tensor, name: str) -> float:
+        """Check that a tensor is a scalar; return its value.
+
+        Args:
+            value: the tensor.
+            name: of the scalar, for the error.
 
         Raises:
-            UserError: it is no scalar.
+            OptionError: the tensor has no or several values.
         """
         if value.numel() != 1:
-            raise self.refusal(f"holds {name} of shape {tuple(value.shape)}; it must be one number")
+            raise self.make_error(f"holds {name} of shape {tuple(value.shape)}; it must be one number")
         return float(value)

@@ -1,4 +1,4 @@
-"""Our own format: a folder of ``dda.json`` and a LoRA file that plain diffusers loads too."""
+"""The format of `run_train.py`: a folder with ``dda.json`` and a LoRA file that diffusers loads too."""
 
 import json
 import math
@@ -9,41 +9,47 @@ from diffusers import UNet2DConditionModel
 
 from dda.models.stable_diffusion.checkpoints.applied_checkpoint import (
     AppliedCheckpoint,
-    Reading,
-    describe,
-    order_regions,
+    ParsedCheckpoint,
+    stack_region_weights,
+    summarize_checkpoint,
 )
 from dda.models.stable_diffusion.checkpoints.checkpoint_file import CheckpointFile
-from dda.models.stable_diffusion.checkpoints.lora_file import NAMES, merge_lora
+from dda.models.stable_diffusion.checkpoints.lora_file import LORA_WEIGHTS_NAMES, merge_lora
 from dda.regions import REGIONS
 
-CONFIG = "dda.json"
-WEIGHTS = NAMES[0]
-FORMAT = "dda-sd15"
-VERSION = 1
-_TEXTS = ("prompt", "bare_prompt", "base")
+CONFIG_NAME = "dda.json"
+"""File of the learned scalars and of what the LoRA was trained with."""
+
+WEIGHTS_NAME = LORA_WEIGHTS_NAMES[0]
+"""File of the LoRA weights, as ``save_lora_weights`` of diffusers names it."""
+
+FORMAT_NAME = "dda-sd15"
+"""Name of the format, which ``dda.json`` must give."""
+
+FORMAT_VERSION = 1
+"""Version of the format, which ``dda.json`` must give."""
+
+_TEXT_KEYS = ("prompt", "bare_prompt", "base")
 
 
-def read_ours(folder: Path, unet: UNet2DConditionModel) -> Reading:
-    """The LoRA of the folder merged into the U-Net's weights, and what ``dda.json`` says.
+def read_dda_folder(folder: Path, unet: UNet2DConditionModel) -> ParsedCheckpoint:
+    """Read a folder and merge its LoRA weights with the U-Net's.
 
     Raises:
-        UserError: ``dda.json`` is not as this version writes it, or the LoRA does not fit the U-Net.
+        OptionError: ``dda.json`` is not of this version of the format, or the LoRA weights do not fit the U-Net.
     """
     config = read_config(folder)
-    file = CheckpointFile(folder, folder / WEIGHTS)
-    weights, loaded, ignored = merge_lora(file, *file.read(), unet)
-    alpha, region_weights = (
-        float(config["alpha"]),
-        {region: float(config["region_weights"][region]) for region in REGIONS},
-    )
+    alpha = float(config["alpha"])
+    region_weights = {region: float(config["region_weights"][region]) for region in REGIONS}
+    file = CheckpointFile(folder, folder / WEIGHTS_NAME)
+    unet_weights, loaded, ignored = merge_lora(file, *file.read(), unet)
     loaded = f"{loaded}, trained from {config['base']} on {len(config['styles'])} styles"
-    return Reading(
-        weights,
+    return ParsedCheckpoint(
+        unet_weights,
         AppliedCheckpoint(
-            describe(FORMAT, loaded, ignored, alpha, region_weights),
+            summarize_checkpoint(FORMAT_NAME, loaded, ignored, alpha, region_weights),
             alpha,
-            order_regions(region_weights),
+            stack_region_weights(region_weights),
             prompt=config["prompt"],
             bare_prompt=config["bare_prompt"],
             base=config["base"],
@@ -53,32 +59,34 @@ def read_ours(folder: Path, unet: UNet2DConditionModel) -> Reading:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What ``dda.json`` of a folder says, every key of it checked; no weights are read.
+    """Read ``dda.json`` of a folder and check all of its keys; no weights are read.
 
     Raises:
-        UserError: it is not as this version writes it.
+        OptionError: it is not of this version of the format.
     """
-    file = CheckpointFile(folder, folder / CONFIG)
+    file = CheckpointFile(folder, folder / CONFIG_NAME)
     try:
         config = json.loads(file.path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise file.refusal(f"cannot be read as JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise file.refusal(f'does not say "format": "{FORMAT}"')
-    if config.get("version") != VERSION:
-        raise file.refusal(f"is of version {config.get('version')}; this program reads version {VERSION}: update it")
+        raise file.make_error(f"cannot be read as JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT_NAME:
+        raise file.make_error(f'does not say "format": "{FORMAT_NAME}"')
+    if config.get("version") != FORMAT_VERSION:
+        raise file.make_error(
+            f"is of version {config.get('version')}; this program reads version {FORMAT_VERSION}: update it"
+        )
     regions = config.get("region_weights")
     if not isinstance(regions, dict):
-        raise file.refusal(f"has region_weights={regions}; it must be a number for each of {', '.join(REGIONS)}")
+        raise file.make_error(f"has region_weights={regions}; it must be a number for each of {', '.join(REGIONS)}")
     numbers = {name: config.get(name) for name in ("alpha", "strength")}
     numbers |= {f"region_weights.{region}": regions.get(region) for region in REGIONS}
     for name, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-            raise file.refusal(f"has {name}={number}; it must be a finite number")
+            raise file.make_error(f"has {name}={number}; it must be a finite number")
     styles = config.get("styles")
     if not isinstance(styles, list) or not styles or not all(isinstance(style, str) for style in styles):
-        raise file.refusal(f"has styles={styles}; it must be a list of names")
-    for name in _TEXTS:
+        raise file.make_error(f"has styles={styles}; it must be a list of names")
+    for name in _TEXT_KEYS:
         if not isinstance(config.get(name), str):
-            raise file.refusal(f"has {name}={config.get(name)}; it must be text")
+            raise file.make_error(f"has {name}={config.get(name)}; it must be text")
     return config

@@ -1,57 +1,64 @@
-"""The official TinyBeauty release: a folder of LoRA (``save_attn_procs``) and ``proj.pth``, the image tokens.
+"""The official release of TinyBeauty: a folder with LoRA weights (``save_attn_procs``) and ``proj.pth``.
 
-The U-Net is conditioned by no text at all: by CLIP tokens of the face to paint, then those of a reference picture of
-the style (github.com/TinyBeauty/TinyBeauty, SD_inference.py). It has no alpha and no region weights. Its script also
-steers with a canny ControlNet of the base model, which is not part of the folder and is not used here.
+Its U-Net is conditioned on pictures instead of text: on CLIP embeddings of the face, then of a reference picture of the
+style (github.com/TinyBeauty/TinyBeauty, SD_inference.py). It has no alpha and no region weights. Its script also uses a
+canny ControlNet of the base model, which is not part of the folder and is not used here.
 """
 
 from pathlib import Path
 
 from diffusers import UNet2DConditionModel
 
-from dda.models.stable_diffusion.checkpoints.applied_checkpoint import AppliedCheckpoint, Reading, describe
+from dda.models.stable_diffusion.checkpoints.applied_checkpoint import (
+    AppliedCheckpoint,
+    ParsedCheckpoint,
+    summarize_checkpoint,
+)
 from dda.models.stable_diffusion.checkpoints.checkpoint_file import CheckpointFile
-from dda.models.stable_diffusion.checkpoints.lora_file import NAMES, find_lora, merge_lora
-from dda.models.stable_diffusion.image_tokens import ImageTokens
+from dda.models.stable_diffusion.checkpoints.lora_file import LORA_WEIGHTS_NAMES, find_lora_file, merge_lora
+from dda.models.stable_diffusion.image_projection import ImageProjection
 
-PROJECTION = "proj.pth"
-_KEYS = ("proj.weight", "proj.bias", "norm.weight", "norm.bias")
+PROJECTION_NAME = "proj.pth"
+"""File of the image projection."""
+
+_PROJECTION_KEYS = ("proj.weight", "proj.bias", "norm.weight", "norm.bias")
 
 
-def read_official(folder: Path, unet: UNet2DConditionModel) -> Reading:
-    """The LoRA of the folder merged into the U-Net's weights, and the image tokens that condition it.
+def read_official_release(folder: Path, unet: UNet2DConditionModel) -> ParsedCheckpoint:
+    """Read a folder and merge its LoRA weights with the U-Net's.
 
     Raises:
-        UserError: a file is missing or does not fit the U-Net.
+        OptionError: a file is missing or does not fit the U-Net.
     """
-    lora = find_lora(folder) or CheckpointFile(folder, folder / NAMES[0])
-    weights, loaded, ignored = merge_lora(lora, *lora.read(), unet)
-    tokens = _read_projection(CheckpointFile(folder, folder / PROJECTION), unet.config.cross_attention_dim)
-    loaded = f"{loaded}, {tokens.count} image tokens a picture"
-    return Reading(
-        weights,
-        AppliedCheckpoint(describe("official release", loaded, ignored), image_tokens=tokens),
-    )
+    file = find_lora_file(folder) or CheckpointFile(folder, folder / LORA_WEIGHTS_NAMES[0])
+    unet_weights, loaded, ignored = merge_lora(file, *file.read(), unet)
+    projection = _read_projection(CheckpointFile(folder, folder / PROJECTION_NAME), unet.config.cross_attention_dim)
+    loaded = f"{loaded}, {projection.num_embeds} image tokens a picture"
+    summary = summarize_checkpoint("official release", loaded, ignored)
+    return ParsedCheckpoint(unet_weights, AppliedCheckpoint(summary, image_projection=projection))
 
 
-def _read_projection(file: CheckpointFile, width: int) -> ImageTokens:
+def _read_projection(file: CheckpointFile, cross_attention_dim: int) -> ImageProjection:
     content, _ = file.read()
-    tensors = file.tensors(content)
-    if tensors.keys() != set(_KEYS):
-        wrong = min(tensors.keys() ^ set(_KEYS))
-        raise file.refusal(f"{'lacks' if wrong in _KEYS else 'holds'} {wrong}; it must hold {', '.join(_KEYS)}")
+    tensors = file.check_tensors(content)
+    if tensors.keys() != set(_PROJECTION_KEYS):
+        key = min(tensors.keys() ^ set(_PROJECTION_KEYS))
+        problem = "lacks" if key in _PROJECTION_KEYS else "holds"
+        raise file.make_error(f"{problem} {key}; it must hold {', '.join(_PROJECTION_KEYS)}")
     weight, norm = tensors["proj.weight"], tensors["norm.weight"]
-    if norm.shape != (width,):
-        raise file.refusal(f"makes tokens of {tuple(norm.shape)}, this U-Net takes ({width},): it is of another model")
-    if weight.ndim != 2 or len(weight) % width or not weight.numel():
-        raise file.refusal(
-            f"holds proj.weight of shape {tuple(weight.shape)}; it must be (tokens x {width}, embedding)"
+    if norm.shape != (cross_attention_dim,):
+        raise file.make_error(
+            f"makes tokens of {tuple(norm.shape)}, this U-Net takes ({cross_attention_dim},): it is of another model"
         )
-    tokens = ImageTokens(weight.shape[1], len(weight) // width, width)
-    for name, parameter in tokens.named_parameters():
+    if weight.ndim != 2 or len(weight) % cross_attention_dim or not weight.numel():
+        raise file.make_error(
+            f"holds proj.weight of shape {tuple(weight.shape)}; it must be (tokens x {cross_attention_dim}, embedding)"
+        )
+    projection = ImageProjection(weight.shape[1], len(weight) // cross_attention_dim, cross_attention_dim)
+    for name, parameter in projection.named_parameters():
         if tensors[name].shape != parameter.shape:
-            raise file.refusal(
+            raise file.make_error(
                 f"holds {name} of shape {tuple(tensors[name].shape)}; it must be {tuple(parameter.shape)}"
             )
-    tokens.load_state_dict(tensors)
-    return tokens.eval().requires_grad_(False)
+    projection.load_state_dict(tensors)
+    return projection.eval().requires_grad_(False)

@@ -27,7 +27,7 @@ CONFIG = {
 
 
 @pytest.fixture
-def trained() -> UNet2DConditionModel:
+def unet_with_lora() -> UNet2DConditionModel:
     unet = make_unet()
     unet.add_adapter(
         LoraConfig(r=4, lora_alpha=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"], init_lora_weights=False)
@@ -36,11 +36,11 @@ def trained() -> UNet2DConditionModel:
 
 
 @pytest.fixture
-def folder(trained: UNet2DConditionModel, tmp_path: Path) -> Path:
+def folder(unet_with_lora: UNet2DConditionModel, tmp_path: Path) -> Path:
     StableDiffusionPipeline.save_lora_weights(
         tmp_path / "checkpoint",
-        unet_lora_layers=get_peft_model_state_dict(trained),
-        unet_lora_adapter_metadata=trained.peft_config["default"].to_dict(),
+        unet_lora_layers=get_peft_model_state_dict(unet_with_lora),
+        unet_lora_adapter_metadata=unet_with_lora.peft_config["default"].to_dict(),
     )
     (tmp_path / "checkpoint" / "README.md").write_text("# A model card")
     write(tmp_path / "checkpoint", CONFIG)
@@ -51,17 +51,17 @@ def write(folder: Path, config: Any) -> None:
     (folder / "dda.json").write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
 
 
-def test_the_lora_and_what_the_json_says(
-    folder: Path, trained: UNet2DConditionModel, unet: UNet2DConditionModel
+def test_the_lora_and_the_values_of_the_json(
+    folder: Path, unet_with_lora: UNet2DConditionModel, unet: UNet2DConditionModel
 ) -> None:
     applied = apply_checkpoint(folder, unet)
-    assert torch.allclose(output(unet), output(trained), atol=2e-5)
-    assert applied.line.startswith("dda-sd15: ") and applied.alpha == 0.6
+    assert torch.allclose(output(unet), output(unet_with_lora), atol=2e-5)
+    assert applied.summary.startswith("dda-sd15: ") and applied.alpha == 0.6
     assert torch.equal(applied.region_weights, torch.tensor([1.1, 0.9, 1.0, 0.8]))
     assert (applied.prompt, applied.bare_prompt) == (CONFIG["prompt"], "")
     assert (applied.base, applied.strength) == (CONFIG["base"], 0.5)
-    assert "alpha 0.6; region weights eyes 1.1, lips 0.9, skin 1, brows 0.8" in applied.line
-    assert "2 styles" in applied.line and "\n" not in applied.line
+    assert "alpha 0.6; region weights eyes 1.1, lips 0.9, skin 1, brows 0.8" in applied.summary
+    assert "2 styles" in applied.summary and "\n" not in applied.summary
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_lora_and_what_the_json_says(
         ({"prompt": None}, "prompt=None"),
     ],
 )
-def test_a_json_that_is_not_ours(
+def test_a_json_of_another_format_is_refused(
     values: dict[str, Any], reason: str, folder: Path, refusal: Callable[[Path], str]
 ) -> None:
     write(folder, CONFIG | values)
@@ -90,11 +90,11 @@ def test_a_json_that_is_not_ours(
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe"])
-def test_a_json_that_is_none(text: bytes, folder: Path, refusal: Callable[[Path], str]) -> None:
+def test_a_file_that_is_not_json_is_refused(text: bytes, folder: Path, refusal: Callable[[Path], str]) -> None:
     (folder / "dda.json").write_bytes(text)
     assert "dda.json" in refusal(folder)
 
 
-def test_a_folder_without_its_weights(folder: Path, refusal: Callable[[Path], str]) -> None:
+def test_a_folder_without_weights_is_refused(folder: Path, refusal: Callable[[Path], str]) -> None:
     (folder / "pytorch_lora_weights.safetensors").unlink()
     assert "pytorch_lora_weights.safetensors is not there" in refusal(folder)

@@ -1,4 +1,4 @@
-"""A tiny U-Net of the real class, the LoRA of its attention in every spelling, and their merging written out."""
+"""A tiny U-Net of the real class, the LoRA of its attention under every key format, and their merging in plain code."""
 
 import copy
 from collections.abc import Callable
@@ -12,12 +12,12 @@ State = dict[str, torch.Tensor]
 
 
 def make_unet(seed: int = 0, width: int = 32) -> UNet2DConditionModel:
-    """A U-Net of random weights; `width` is that of its conditions."""
-    return copy.deepcopy(_made(seed, width))
+    """A U-Net of random weights; `width` is its cross_attention_dim."""
+    return copy.deepcopy(_make_unet(seed, width))
 
 
 @cache
-def _made(seed: int, width: int) -> UNet2DConditionModel:
+def _make_unet(seed: int, width: int) -> UNet2DConditionModel:
     torch.manual_seed(seed)
     unet = UNet2DConditionModel(
         sample_size=8,
@@ -33,7 +33,7 @@ def _made(seed: int, width: int) -> UNet2DConditionModel:
 
 
 def legacy_lora(unet: UNet2DConditionModel, rank: int = 4) -> State:
-    """What `save_attn_procs` of diffusers 0.25 wrote: four layers of each attention, in its own keys."""
+    """State dict that `save_attn_procs` of diffusers 0.25 wrote: four layers of each attention."""
     generator = torch.Generator().manual_seed(1)
     state = {}
     for processor in unet.attn_processors:
@@ -45,7 +45,7 @@ def legacy_lora(unet: UNet2DConditionModel, rank: int = 4) -> State:
     return state
 
 
-def layer_spelling(legacy: State) -> State:
+def layer_keys(legacy: State) -> State:
     """The keys of a state dict that diffusers 0.20 to 0.25 gave after the first forward pass."""
     return {
         key.replace(".processor.to_out_lora.", ".to_out.0.lora_layer.")
@@ -55,16 +55,16 @@ def layer_spelling(legacy: State) -> State:
     }
 
 
-def peft_spelling(legacy: State) -> State:
+def peft_keys(legacy: State) -> State:
     """The keys of `save_lora_weights` today."""
     return {
         "unet." + key.replace("lora_layer.down", "lora_A").replace("lora_layer.up", "lora_B"): tensor
-        for key, tensor in layer_spelling(legacy).items()
+        for key, tensor in layer_keys(legacy).items()
     }
 
 
-def by_hand(unet: UNet2DConditionModel, legacy: State, scale: float = 1.0) -> State:
-    """The U-Net's state with W + scale * up @ down, written out."""
+def merge_by_hand(unet: UNet2DConditionModel, legacy: State, scale: float = 1.0) -> State:
+    """The U-Net's state dict with W + scale * up @ down."""
     state = {key: tensor.clone() for key, tensor in unet.state_dict().items()}
     for key in legacy:
         if ".down." in key:
@@ -76,26 +76,26 @@ def by_hand(unet: UNet2DConditionModel, legacy: State, scale: float = 1.0) -> St
 
 @torch.no_grad()
 def output(unet: UNet2DConditionModel) -> torch.Tensor:
-    """What a U-Net makes of one fixed input."""
+    """Output of a U-Net for one fixed input."""
     generator = torch.Generator().manual_seed(2)
     latents = torch.randn(2, 4, 8, 8, generator=generator)
-    tokens = torch.randn(2, 5, unet.config.cross_attention_dim, generator=generator)
-    return unet(latents, torch.tensor([10, 700]), tokens).sample
+    embeds = torch.randn(2, 5, unet.config.cross_attention_dim, generator=generator)
+    return unet(latents, torch.tensor([10, 700]), embeds).sample
 
 
 class Trap:
-    """Unpickled, it would write a file."""
+    """Writes a file if it is unpickled."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
     def __reduce__(self) -> tuple[Callable[..., int], tuple[str, str]]:
-        return _spring, (str(self.file), "run by a pickle")
+        return _write_text, (str(self.file), "run by a pickle")
 
 
-def _spring(file: str, text: str) -> int:
+def _write_text(file: str, text: str) -> int:
     return Path(file).write_text(text)
 
 
-def same(one: State, other: State, tolerance: float = 0.0) -> bool:
+def are_same(one: State, other: State, tolerance: float = 0.0) -> bool:
     return one.keys() == other.keys() and all(torch.allclose(one[k], other[k], rtol=0, atol=tolerance) for k in one)

@@ -3,19 +3,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers.models.embeddings import ImageProjection
 from PIL import Image
 from torchvision.transforms import functional as TF
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from dda.errors import UserError
+from dda.errors import OptionError
 from dda.images import to_tensor
-from dda.models.stable_diffusion.image_tokens import (
-    ENCODER,
-    ENCODER_FILES,
+from dda.models.stable_diffusion.image_encoder import (
+    IMAGE_ENCODER_FILES,
     ImageEncoder,
-    ImageTokens,
-    encoder_identity,
+    fingerprint_image_encoder,
     load_image_encoder,
 )
 
@@ -30,23 +27,6 @@ def vision() -> CLIPVisionModelWithProjection:
     return CLIPVisionModelWithProjection(config).eval()
 
 
-def test_the_released_size() -> None:
-    shapes = {name: tuple(tensor.shape) for name, tensor in ImageTokens(1024, 32, 768).state_dict().items()}
-    assert shapes == {
-        "proj.weight": (24576, 1024), "proj.bias": (24576,), "norm.weight": (768,), "norm.bias": (768,),
-    }  # fmt: skip
-
-
-@torch.no_grad()
-def test_tokens_are_those_of_diffusers() -> None:
-    torch.manual_seed(1)
-    reference = ImageProjection(image_embed_dim=16, cross_attention_dim=32, num_image_text_embeds=3)
-    tokens = ImageTokens(16, 3, 32)
-    tokens.load_state_dict({k.replace("image_embeds", "proj"): v for k, v in reference.state_dict().items()})
-    embeddings = torch.randn(2, 16)
-    assert torch.equal(tokens(embeddings), reference(embeddings))
-
-
 @torch.no_grad()
 def test_embeddings_are_those_of_the_picture_resized_and_cropped_by_pillow(
     vision: CLIPVisionModelWithProjection, astronaut: np.ndarray
@@ -57,12 +37,12 @@ def test_embeddings_are_those_of_the_picture_resized_and_cropped_by_pillow(
         TF.to_tensor(small), (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     )
     expected = vision(pixels[None]).image_embeds
-    found = ImageEncoder(vision)(to_tensor(wide)[None])
-    assert found.shape == (1, 16) and found.dtype == torch.float32
-    assert torch.allclose(found, expected, atol=2e-2 * float(expected.abs().max()))
+    embeds = ImageEncoder(vision)(to_tensor(wide)[None])
+    assert embeds.shape == (1, 16) and embeds.dtype == torch.float32
+    assert torch.allclose(embeds, expected, atol=2e-2 * float(expected.abs().max()))
 
 
-def test_an_embedding_does_not_hang_on_the_others(vision: CLIPVisionModelWithProjection) -> None:
+def test_an_embedding_does_not_depend_on_the_others(vision: CLIPVisionModelWithProjection) -> None:
     encoder, pictures = ImageEncoder(vision), torch.rand(3, 3, 256, 256)
     assert torch.equal(encoder(pictures)[:2], encoder(torch.cat([pictures[:2], torch.zeros(1, 3, 256, 256)]))[:2])
 
@@ -73,16 +53,20 @@ def test_the_encoder_of_a_local_folder(vision: CLIPVisionModelWithProjection, tm
     assert torch.allclose(load_image_encoder(str(tmp_path))(pictures), ImageEncoder(vision)(pictures), atol=1e-5)
 
 
-def test_an_encoder_is_known_by_what_its_folder_holds(vision: CLIPVisionModelWithProjection, tmp_path: Path) -> None:
+def test_the_fingerprint_of_a_folder_depends_on_its_files(
+    vision: CLIPVisionModelWithProjection, tmp_path: Path
+) -> None:
     for place in ("one", "other"):
         vision.save_pretrained(tmp_path / place / "models" / "image_encoder")
     one, other = (str(tmp_path / place) for place in ("one", "other"))
-    assert encoder_identity(one) == encoder_identity(other) and len(encoder_identity(one)) == 64
-    for name in ENCODER_FILES:
-        before = encoder_identity(other)
+    assert (
+        fingerprint_image_encoder(one) == fingerprint_image_encoder(other) and len(fingerprint_image_encoder(one)) == 64
+    )
+    for name in IMAGE_ENCODER_FILES:
+        before = fingerprint_image_encoder(other)
         (tmp_path / "other" / name).write_bytes((tmp_path / "other" / name).read_bytes() + b" ")
-        assert encoder_identity(other) != before
-    assert encoder_identity(ENCODER) == ENCODER
+        assert fingerprint_image_encoder(other) != before
+    assert fingerprint_image_encoder("h94/IP-Adapter") == "h94/IP-Adapter"
 
 
 def test_pickled_weights_are_not_read(vision: CLIPVisionModelWithProjection, tmp_path: Path) -> None:
@@ -90,29 +74,27 @@ def test_pickled_weights_are_not_read(vision: CLIPVisionModelWithProjection, tmp
     vision.save_pretrained(folder)
     (folder / "model.safetensors").unlink()
     torch.save(vision.state_dict(), folder / "pytorch_model.bin")
-    with pytest.raises(UserError, match="CLIP image encoder"):
+    with pytest.raises(OptionError, match="CLIP image encoder"):
         load_image_encoder(str(tmp_path))
 
 
-def test_an_incomplete_encoder_is_not_filled_up_at_random(
-    vision: CLIPVisionModelWithProjection, tmp_path: Path
-) -> None:
+def test_an_incomplete_encoder_is_refused(vision: CLIPVisionModelWithProjection, tmp_path: Path) -> None:
     weights = {name: value for name, value in vision.state_dict().items() if name != "visual_projection.weight"}
     vision.save_pretrained(tmp_path / "models" / "image_encoder", state_dict=weights)
-    with pytest.raises(UserError, match=r"its weights lack visual_projection\.weight; download it again"):
+    with pytest.raises(OptionError, match=r"its weights lack visual_projection\.weight; download it again"):
         load_image_encoder(str(tmp_path))
 
 
-def test_a_truncated_encoder_is_told_in_one_line(vision: CLIPVisionModelWithProjection, tmp_path: Path) -> None:
+def test_a_truncated_encoder_is_refused_in_one_line(vision: CLIPVisionModelWithProjection, tmp_path: Path) -> None:
     vision.save_pretrained(tmp_path / "models" / "image_encoder")
-    file = tmp_path / ENCODER_FILES[1]
+    file = tmp_path / IMAGE_ENCODER_FILES[1]
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(UserError, match="CLIP image encoder") as caught:
+    with pytest.raises(OptionError, match="CLIP image encoder") as caught:
         load_image_encoder(str(tmp_path))
     assert "\n" not in str(caught.value)
 
 
-def test_no_encoder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="CLIP image encoder") as caught:
+def test_a_missing_encoder_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="CLIP image encoder") as caught:
         load_image_encoder(str(tmp_path))
     assert "\n" not in str(caught.value)
