@@ -138,8 +138,8 @@ def _find_or_download(pretrained: str) -> Path:
         raise OptionError(
             "pretrained",
             f"no such folder, {absent}, and the download failed ({first_line(error)}); where there is a network run "
-            f"`hf download {pretrained}`, or give a folder in diffusers' form, or use the compact model (model=compact), "
-            "which needs no download",
+            f"`hf download {pretrained}`, or give a folder in diffusers' form, or use the compact model "
+            "(model=compact), which needs no download",
             pretrained,
         ) from error
 
