@@ -14,7 +14,7 @@ from tests.authoring.conftest import Portrait
 STYLES = ["Glamorous makeup", "Korean makeup", "Natural makeup", "Red lip makeup", "Smokey eyes"]
 
 
-def test_authoring_writes_pairs_and_names_what_it_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pairs_are_written_and_rejected_portraits_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     portraits = tmp_path / "portraits"
     portraits.mkdir()
     Image.fromarray(data.astronaut()).save(portraits / "astronaut.png")
@@ -36,7 +36,7 @@ def test_authoring_writes_pairs_and_names_what_it_rejected(tmp_path: Path, capsy
         main([str(portraits), str(out)])
 
 
-def test_authoring_takes_names_that_are_no_utf_8(tmp_path: Path) -> None:
+def test_file_names_need_not_be_utf_8(tmp_path: Path) -> None:
     Image.fromarray(data.astronaut()).save(tmp_path / "face.png")
     odd = tmp_path / "portraits" / os.fsdecode(b"\xff\xe9.png")
     odd.parent.mkdir()
@@ -48,7 +48,7 @@ def test_authoring_takes_names_that_are_no_utf_8(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "Natural makeup" / "source" / odd.name).is_file()
 
 
-def test_authoring_paints_recipes_of_ones_own(tmp_path: Path) -> None:
+def test_recipes_can_be_given(tmp_path: Path) -> None:
     Image.fromarray(data.astronaut()).save(tmp_path / "astronaut.png")
     recipe, out = tmp_path / "mine.yaml", tmp_path / "out"
     recipe.write_text("name: 나의 화장\nlips: {coverage: 1, color: {hue: 10}}\n", encoding="utf-8")
@@ -90,7 +90,7 @@ def test_a_share_of_the_sources_wears_a_lipstick_and_no_target_does(tmp_path: Pa
         (["{folder}", "{folder}/out", "--lipstick", "25"], "--lipstick 25: must be a share from 0 to 1"),
     ],
 )
-def test_a_mistake_in_authoring_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_an_error_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(SystemExit, match=message) as caught:
         main([argument.format(folder=tmp_path) for argument in arguments])
     assert "\n" not in str(caught.value)

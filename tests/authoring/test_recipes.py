@@ -31,7 +31,7 @@ def test_a_recipe_reads_back_as_written(tmp_path: Path) -> None:
         ("", r"expected keys and values"),
     ],
 )
-def test_a_mistake_in_a_recipe_is_one_clear_line(tmp_path: Path, content: str, message: str) -> None:
+def test_an_error_in_a_recipe_is_one_line(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(content)
     with pytest.raises(UserError, match=message) as caught:
@@ -39,6 +39,6 @@ def test_a_mistake_in_a_recipe_is_one_clear_line(tmp_path: Path, content: str, m
     assert str(caught.value).startswith(str(file)) and "\n" not in str(caught.value)
 
 
-def test_a_missing_recipe_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         load_recipe(tmp_path / "none.yaml")

@@ -114,7 +114,7 @@ def test_a_gray_picture_stays_gray(portrait: Portrait) -> None:
     assert not np.array_equal(painted, gray)
 
 
-def test_the_five_styles_are_there_and_differ(portrait: Portrait, looks: dict[str, np.ndarray]) -> None:
+def test_the_package_has_five_different_styles(portrait: Portrait, looks: dict[str, np.ndarray]) -> None:
     assert sorted(looks) == STYLES
     masked = portrait[1].total_mask > 0.5
     for first in STYLES:
@@ -124,7 +124,7 @@ def test_the_five_styles_are_there_and_differ(portrait: Portrait, looks: dict[st
                 assert np.abs(looks[first].astype(int) - looks[second])[masked].mean() > 1
 
 
-def test_the_styles_keep_their_promise(portrait: Portrait, looks: dict[str, np.ndarray]) -> None:
+def test_each_style_is_strongest_where_its_name_says(portrait: Portrait, looks: dict[str, np.ndarray]) -> None:
     image, regions = portrait
     lips = {style: lab_change(image, look, regions["lips"] > 0.9) for style, look in looks.items()}
     lids = {style: lab_change(image, look, regions["eyes"] > 0.7) for style, look in looks.items()}

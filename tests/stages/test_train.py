@@ -82,7 +82,7 @@ def test_the_checkpoint_holds_the_averaged_weights(task: list[str], tmp_path: Pa
 def test_styles_of_few_faces_are_normalized_and_mixed_up_to_the_number_given(
     key: str, task: list[str], pairs_root: Path, tmp_path: Path, run_here: RunHere
 ) -> None:
-    """Two faces, one painted half as strongly, are left as they are if the option allows one face only."""
+    """Of two faces one is painted half as strongly: they are changed if the option allows two faces."""
     uneven = tmp_path / "uneven" / "Tinted lips"
     shutil.copytree(pairs_root / "Tinted lips", uneven)
     source, target = (Image.open(uneven / side / "mirrored.png") for side in ("source", "target"))
@@ -94,7 +94,7 @@ def test_styles_of_few_faces_are_normalized_and_mixed_up_to_the_number_given(
     assert off == one != two
 
 
-def test_the_card_says_how_it_was_made(trained: Path) -> None:
+def test_the_model_card_records_how_it_was_trained(trained: Path) -> None:
     card = (trained / "checkpoint" / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\n") and card.count("---\n") == 2
     for fact in (
@@ -108,14 +108,14 @@ def test_the_card_says_how_it_was_made(trained: Path) -> None:
         assert fact in card
 
 
-def test_the_learnt_style_amplifies(trained: Path, tmp_path: Path, run_here: RunHere) -> None:
+def test_the_trained_style_amplifies(trained: Path, tmp_path: Path, run_here: RunHere) -> None:
     arguments = [f"model.checkpoint={trained}/checkpoint", "style_set=checkpoint", f"paths.outputs={tmp_path}"]
     run_here("run_amplify.py", *arguments, "run_name=run", "batch_size=2")
     rows = read_rows(tmp_path / "amplify" / "run")
     assert [(row.status, row.style) for row in rows] == [("ok", "Tinted lips")] * 2
 
 
-def test_training_brings_the_model_nearer_to_the_truth(
+def test_training_raises_the_psnr(
     task: list[str], tmp_path: Path, run_here: RunHere, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def psnr(updates: int) -> float:
@@ -160,12 +160,12 @@ def test_a_finished_training_started_again_keeps_its_weights(
     assert f"resuming after update {UPDATES}" in capsys.readouterr().out
 
 
-def test_the_last_update_is_a_point_to_resume_from(task: list[str], tmp_path: Path, run_here: RunHere) -> None:
+def test_the_state_after_the_last_update_is_saved(task: list[str], tmp_path: Path, run_here: RunHere) -> None:
     run_here("run_train.py", *task, "train.updates=4", f"paths.outputs={tmp_path}", "run_name=run")
     assert torch.load(tmp_path / "train" / "run" / "state.pt", weights_only=True)["update"] == 4
 
 
-def test_another_seed_is_another_training(task: list[str], trained: Path, tmp_path: Path, run_here: RunHere) -> None:
+def test_another_seed_gives_other_weights(task: list[str], trained: Path, tmp_path: Path, run_here: RunHere) -> None:
     run_here("run_train.py", *task, f"paths.outputs={tmp_path}", "run_name=run", "seed=1")
     assert weights(tmp_path / "train" / "run") != weights(trained)
 
@@ -196,7 +196,7 @@ def test_a_resume_with_other_settings_is_refused_and_leaves_the_folder_as_it_was
     assert snapshot(run) == before
 
 
-def test_a_training_that_diverges_says_so_and_leaves_no_checkpoint(
+def test_a_diverging_training_is_an_error_and_leaves_no_checkpoint(
     task: list[str], tmp_path: Path, run_here: RunHere
 ) -> None:
     rate = ["train.learning_rate=1e30", "train.checkpoint_every=1000", f"paths.outputs={tmp_path}", "run_name=run"]

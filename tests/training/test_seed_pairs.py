@@ -20,7 +20,7 @@ def loaded(pairs_root: Path, parser: MeshParser) -> list[SeedPair]:
 
 @pytest.fixture
 def copied(pairs_root: Path, tmp_path: Path) -> Path:
-    """A copy of the pairs' style folder, to spoil."""
+    """A copy of the style's folder, to change."""
     return Path(shutil.copytree(pairs_root / "Tinted lips", tmp_path / "pairs" / "Tinted lips"))
 
 
@@ -33,20 +33,22 @@ def touch(*files: Path) -> None:
 # --- Finding --------------------------------------------------------------------------------------------
 
 
-def test_every_folder_with_both_sides_is_a_style_in_name_order(tmp_path: Path) -> None:
+def test_every_folder_of_source_and_target_is_a_style(tmp_path: Path) -> None:
     for folder in ("은은한/source", "은은한/target", "Bold/source", "Bold/target", "notes/source"):
         (tmp_path / folder).mkdir(parents=True)
     touch(tmp_path / "readme.txt")
     assert find_styles(tmp_path) == {"Bold": tmp_path / "Bold", "은은한": tmp_path / "은은한"}
 
 
-def test_a_folder_of_two_sides_is_one_style_of_its_name(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_source_and_target_is_one_style_named_as_the_folder(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert find_styles(copied) == {"Tinted lips": copied}
     monkeypatch.chdir(copied)
     assert list(find_styles(Path())) == ["Tinted lips"]
 
 
-def test_a_style_named_on_a_mac_has_the_name_that_others_write(tmp_path: Path) -> None:
+def test_names_of_styles_are_normalized(tmp_path: Path) -> None:
     for name in ("Zart", unicodedata.normalize("NFD", "은은한")):
         for side in ("source", "target"):
             (tmp_path / name / side).mkdir(parents=True)
@@ -80,7 +82,7 @@ def test_files_are_matched_by_stem_in_name_order(tmp_path: Path) -> None:
     assert pairs == [("a.JPG", "a.png"), ("b.png", "b.webp")]
 
 
-def test_a_name_as_a_mac_writes_it_is_the_same_name(tmp_path: Path) -> None:
+def test_names_of_files_are_normalized(tmp_path: Path) -> None:
     for side, form in (("source", "NFC"), ("target", "NFD")):
         touch(tmp_path / side / unicodedata.normalize(form, "민지 é.png"))
     ((source, target),) = match_files(tmp_path)
@@ -94,13 +96,13 @@ def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
-def test_a_picture_without_its_other_half_is_refused(side: str, copied: Path) -> None:
+def test_a_picture_without_its_counterpart_is_refused(side: str, copied: Path) -> None:
     (copied / side / "plain.png").unlink()
     with pytest.raises(UserError, match="'plain' is in only one of source/ and target/"):
         match_files(copied)
 
 
-def test_two_empty_sides_are_refused(tmp_path: Path) -> None:
+def test_empty_folders_are_refused(tmp_path: Path) -> None:
     for side in ("source", "target"):
         (tmp_path / side).mkdir()
     with pytest.raises(UserError, match="hold no pictures"):
@@ -121,7 +123,7 @@ def test_pairs_are_aligned_by_their_sources(loaded: list[SeedPair]) -> None:
         assert change[lips].mean() > 50 * change[pair.regions["lips"] == 0].mean()
 
 
-def test_pairs_that_are_hardly_any_are_doubted_aloud(
+def test_a_doubtful_pair_is_warned_of(
     copied: Path, hopper: np.ndarray, parser: MeshParser, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("WARNING"):

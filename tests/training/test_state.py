@@ -40,7 +40,7 @@ def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
 
 
 @pytest.mark.parametrize("stop", [1, 7])
-def test_a_training_that_stopped_goes_on_as_if_it_had_not(stop: int, tmp_path: Path) -> None:
+def test_a_stopped_training_resumes_exactly(stop: int, tmp_path: Path) -> None:
     straight = train(begin(), UPDATES)
     train(begin(), stop).save(tmp_path / "state.pt")
     resumed = begin(seed=5)  # everything comes from the file
@@ -61,7 +61,7 @@ def test_saving_changes_nothing(tmp_path: Path) -> None:
     assert equal(weights(train(state, UPDATES)), weights(train(begin(), UPDATES)))
 
 
-def test_nothing_but_the_state_is_left_on_the_disk(tmp_path: Path) -> None:
+def test_saving_leaves_no_other_file(tmp_path: Path) -> None:
     for update in (2, 4):
         train(begin(), update).save(tmp_path / "state.pt")
     assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
@@ -70,7 +70,7 @@ def test_nothing_but_the_state_is_left_on_the_disk(tmp_path: Path) -> None:
     assert resumed.updates_done == 4
 
 
-def test_a_file_left_half_written_by_a_killed_process_does_not_count(tmp_path: Path) -> None:
+def test_a_half_written_file_is_ignored(tmp_path: Path) -> None:
     train(begin(), 3).save(tmp_path / "state.pt")
     half = tmp_path / ".state.pt.new.tmp"
     half.write_bytes((tmp_path / "state.pt").read_bytes()[:1000])
@@ -81,7 +81,7 @@ def test_a_file_left_half_written_by_a_killed_process_does_not_count(tmp_path: P
     assert not half.exists()
 
 
-def test_averaged_weights_are_lent_and_given_back() -> None:
+def test_averaged_weights_are_restored_after_the_block() -> None:
     state = train(begin(), UPDATES)
     state.model.train()
     live = weights(state)
@@ -109,7 +109,7 @@ def test_the_learning_rate_rises_and_falls_to_zero() -> None:
     assert rates[1:] == sorted(rates[1:], reverse=True)
 
 
-def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path) -> None:
+def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[Path]]:
             return Path.touch, (tmp_path / "sprung",)
@@ -120,7 +120,7 @@ def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-def test_only_what_is_trained_is_optimized_and_saved(tmp_path: Path) -> None:
+def test_only_parameters_with_a_gradient_are_optimized_and_saved(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = CompactResidualModel(styles=("A",), crop_size=16, channels=(8, 8), style_dim=4)
     model.unet.requires_grad_(False)

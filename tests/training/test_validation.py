@@ -13,7 +13,7 @@ def pairs(portraits: list[PreparedFace]) -> list[SeedPair]:
     return [SeedPair(face.source, face.source, face.regions, style) for style, face in enumerate(portraits)]
 
 
-def test_psnr_is_that_of_the_pixels_inside_the_oval(pairs: list[SeedPair]) -> None:
+def test_psnr_is_measured_inside_the_oval(pairs: list[SeedPair]) -> None:
     random = np.random.default_rng(0)
     noisy = [(pair.target + random.normal(0, 6, pair.target.shape)).clip(0, 255).astype(np.uint8) for pair in pairs]
     inside = [pair.regions.oval > 0.5 for pair in pairs]
@@ -25,7 +25,7 @@ def test_psnr_is_that_of_the_pixels_inside_the_oval(pairs: list[SeedPair]) -> No
     assert 29 < mean_psnr(noisy, pairs) < 36
 
 
-def test_psnr_does_not_look_outside_the_face(pairs: list[SeedPair]) -> None:
+def test_psnr_does_not_depend_on_pixels_outside_the_face(pairs: list[SeedPair]) -> None:
     elsewhere = [pair.target.copy() for pair in pairs]
     for picture in elsewhere:
         picture[:, :20] = 0

@@ -23,13 +23,13 @@ def test_a_batch_follows_its_generator(pairs: list[CanonicalPair]) -> None:
     assert not torch.equal(first.source, other.source)
 
 
-def test_each_pair_of_a_batch_is_treated_differently(pairs: list[CanonicalPair]) -> None:
+def test_each_pair_of_a_batch_is_augmented_differently(pairs: list[CanonicalPair]) -> None:
     source = augment_pairs([pairs[0]] * 4, generator()).source
     assert not any(torch.allclose(source[0], source[i], atol=0.02) for i in (1, 2, 3))
 
 
-def test_a_pair_stays_a_pair(pairs: list[CanonicalPair]) -> None:
-    """Source and target get the same geometry and the same light."""
+def test_source_and_target_are_augmented_alike(pairs: list[CanonicalPair]) -> None:
+    """Source and target get the same geometry and the same color jitter."""
     for seed in range(3):
         batch = augment_pairs(unpainted(pairs), generator(seed))
         assert torch.equal(batch.source, batch.target)
@@ -42,7 +42,7 @@ def test_the_makeup_stays_under_its_mask(pairs: list[CanonicalPair]) -> None:
         assert float(change[lips > 0.7].mean()) > 30 * float(change[lips == 0].mean())
 
 
-def test_half_of_the_faces_look_the_other_way(pairs: list[CanonicalPair]) -> None:
+def test_half_of_the_faces_are_flipped(pairs: list[CanonicalPair]) -> None:
     marked = torch.zeros(3, PADDED_SIZE, PADDED_SIZE, dtype=torch.uint8)
     marked[:, :, : PADDED_SIZE // 2] = 255  # the left half is white
     pair = CanonicalPair(marked, marked, pairs[0].masks, pairs[0].points, 0)

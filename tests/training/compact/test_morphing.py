@@ -11,7 +11,7 @@ def is_same(first: CanonicalPair, second: CanonicalPair) -> bool:
     return all(torch.equal(*both) for both in tensors) and np.array_equal(first.points, second.points)
 
 
-def test_a_morph_at_either_end_is_that_face(pairs: list[CanonicalPair]) -> None:
+def test_a_morph_at_0_or_1_is_that_face(pairs: list[CanonicalPair]) -> None:
     first, second = pairs
     for position, face in ((0.0, first), (1.0, second)):
         ended = morph(first, second, shape=position, color=position)
@@ -29,7 +29,7 @@ def test_a_morph_has_the_shape_in_between(pairs: list[CanonicalPair]) -> None:
     assert np.abs(np.array([xs.mean(), ys.mean()]) - between.points[[61, 291, 0, 17]].mean(0)).max() < 8
 
 
-def test_a_morph_carries_the_makeup_along(pairs: list[CanonicalPair]) -> None:
+def test_makeup_moves_with_the_morph(pairs: list[CanonicalPair]) -> None:
     between = morph(*pairs, shape=0.3, color=0.6)
     change = (between.source.int() - between.target.int()).abs().sum(0).float()
     assert float(change[between.masks[1] > 180].mean()) > 30 * float(change[between.masks[1] == 0].mean())
@@ -43,7 +43,7 @@ def test_morphs_follow_the_seed(pairs: list[CanonicalPair]) -> None:
     assert not any(is_same(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_styles_are_not_mixed_and_a_lone_face_has_no_morphs(pairs: list[CanonicalPair]) -> None:
+def test_morphs_are_of_two_faces_of_the_same_style(pairs: list[CanonicalPair]) -> None:
     alone = [CanonicalPair(p.source, p.target, p.masks, p.points, style) for style, p in enumerate(pairs)]
     assert morph_pairs(alone, 5, 0) == []
     both = [CanonicalPair(p.source, p.target, p.masks, p.points, 1) for p in pairs]

@@ -108,7 +108,7 @@ def test_outside_the_masks_the_residual_should_be_0(batch: CanonicalBatch) -> No
     assert loss_of(predicting(torch.tensor(0.4)), unmasked).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_gains_are_part_of_what_is_composed(batch: CanonicalBatch) -> None:
+def test_the_composed_residual_has_the_learned_gains(batch: CanonicalBatch) -> None:
     model = predicting((batch.target - batch.source) * RESIDUAL_SCALE)
     with torch.no_grad():
         model.alpha.mul_(0.5)
@@ -157,7 +157,7 @@ def test_bfloat16_is_about_the_same(model: CompactResidualModel, batch: Canonica
     assert short.item() == pytest.approx(full.item(), rel=0.02)
 
 
-def test_half_of_the_timesteps_are_the_last_and_the_others_anywhere() -> None:
+def test_half_of_the_timesteps_are_the_last_and_the_others_uniform() -> None:
     drawn = sample_timesteps(4000, 1000, torch.Generator().manual_seed(0))
     assert int(drawn.min()) >= 0 and int(drawn.max()) == 999
     assert float((drawn == 999).float().mean()) == pytest.approx(LAST_TIMESTEP_PROBABILITY, abs=0.03)

@@ -24,7 +24,7 @@ def trained_sd(
     portraits: list[PreparedFace],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """The tiny Stable Diffusion, its U-Net trained whole to denoise one bare face: something to adapt to another."""
+    """The tiny Stable Diffusion with a U-Net trained to denoise one bare face, as a base model for LoRA."""
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_sd, safety_checker=None)
     latents = _latents(pipeline, portraits[1:])
     pipeline.vae.register_to_config(scaling_factor=float(1 / latents.std()))  # a random VAE's latents are faint
@@ -60,7 +60,7 @@ def _train_whole(pipeline: StableDiffusionPipeline, latents: torch.Tensor) -> No
 
 @pytest.fixture(scope="session")
 def task(trained_sd: Path, pairs_root: Path) -> list[str]:
-    """The settings of most trainings here."""
+    """Settings that most of these trainings share."""
     return [
         "model=sd15", f"model.pretrained={trained_sd}", "model.steps=1", f"data.root={pairs_root}", "device=cpu",
         f"train.resolution={SIZE}", "train.batch_size=4", "train.rank=4", "train.learning_rate=1e-2", "train.ema=0.9",

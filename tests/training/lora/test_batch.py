@@ -12,7 +12,7 @@ ALL = slice(None)
 
 @pytest.fixture(scope="module")
 def pairs(portraits: list[PreparedFace]) -> list[SeedPair]:
-    """Style s paints the whole picture of face s: black, or white."""
+    """Two pairs; the target of style 0 is black, that of style 1 white."""
     return [
         SeedPair(face.source, np.full_like(face.source, 255 * style), face.regions, style)
         for style, face in enumerate(portraits)
@@ -24,7 +24,7 @@ def make_sampler(pairs: list[SeedPair], dropout: float) -> BatchSampler:
 
 
 def is_flat(pictures: torch.Tensor) -> torch.Tensor:
-    """Whether a picture is of one color: a target here, no face."""
+    """Return whether a picture has one color: it is a target here."""
     return pictures.flatten(2).std(2).amax(1) < 0.01
 
 
@@ -32,7 +32,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_every_other_row_wears_its_style_and_the_rest_are_bare(pairs: list[SeedPair]) -> None:
+def test_made_up_and_bare_rows_alternate(pairs: list[SeedPair]) -> None:
     batch = make_sampler(pairs, 0.0).sample(32, generator(), ALL, CPU)
     assert (batch.prompt_ids[1::2] == BARE_PROMPT_ID).all() and set(batch.prompt_ids[0::2].tolist()) == {1, 2}
     flat = is_flat(batch.images)
@@ -41,7 +41,7 @@ def test_every_other_row_wears_its_style_and_the_rest_are_bare(pairs: list[SeedP
     assert torch.equal(light, batch.prompt_ids[0::2] == 2)
 
 
-def test_batches_of_one_are_bare_every_other_time(pairs: list[SeedPair]) -> None:
+def test_batches_of_one_row_alternate_too(pairs: list[SeedPair]) -> None:
     sampler, seeded = make_sampler(pairs, 0.0), generator()
     prompts = [sampler.sample(1, seeded, ALL, CPU, drawn).prompt_ids.item() for drawn in range(6)]
     assert [prompt == BARE_PROMPT_ID for prompt in prompts] == [False, True] * 3
@@ -61,7 +61,7 @@ def test_a_bare_row_is_its_own_source(pairs: list[SeedPair]) -> None:
     assert not is_flat(batch.source_images).any()
 
 
-def test_passes_begin_about_where_amplification_does(pairs: list[SeedPair]) -> None:
+def test_passes_start_near_the_timestep_of_amplification(pairs: list[SeedPair]) -> None:
     batch = make_sampler(pairs, 0.1).sample(400, generator(), ALL, CPU)
     assert 150 <= batch.start_timesteps.min() < 160 and 440 < batch.start_timesteps.max() < 450
     first = batch.start_timesteps == batch.timesteps
@@ -71,7 +71,7 @@ def test_passes_begin_about_where_amplification_does(pairs: list[SeedPair]) -> N
     assert whole.start_timesteps.min() >= 850 and 990 < whole.start_timesteps.max() < 1000
 
 
-def test_processes_that_share_a_batch_draw_its_parts(pairs: list[SeedPair]) -> None:
+def test_processes_that_share_a_batch_draw_the_same_one(pairs: list[SeedPair]) -> None:
     sampler = make_sampler(pairs, 0.1)
     whole = sampler.sample(6, generator(), ALL, CPU)
     parts = [sampler.sample(6, generator(), rows, CPU) for rows in (slice(0, 3), slice(3, 6))]
@@ -90,7 +90,7 @@ def test_shapes_and_ranges(pairs: list[SeedPair]) -> None:
 
 
 def test_masks_move_with_the_picture(pairs: list[SeedPair]) -> None:
-    """Where the target differs from the source is where the masks are, after turning and shifting too."""
+    """The target differs from the source under the masks, after rotation and shift too."""
     pair = pairs[0]
     painted = np.where(pair.regions.total_mask[..., None] > 0.5, 255, np.zeros(3)).astype(np.uint8)
     batch = BatchSampler([SeedPair(np.zeros_like(painted), painted, pair.regions, 0)], 64, 8, 1000, 0.3, 0.0).sample(

@@ -68,7 +68,7 @@ def test_a_hidden_region_has_no_crop(error: torch.Tensor, masks: torch.Tensor) -
     assert float(crop_loss(error, masks)[0]) == pytest.approx(lips)
 
 
-def test_a_box_holds_all_of_a_mask_and_no_more() -> None:
+def test_a_box_is_the_smallest_that_holds_a_mask() -> None:
     mask = torch.zeros(1, 2, 6, 7)
     mask[0, 0, 1, 5] = mask[0, 0, 4, 2] = 0.1
     box = torch.zeros(6, 7)
