@@ -41,7 +41,7 @@ def model_options(path_or_hub_id: str | Path | None, options: Mapping[str, Any])
         options: options of the model by name.
 
     Raises:
-        OptionError: it is not there, or is none of these, or an option is unknown or not allowed.
+        OptionError: nothing is found, it is none of these, or an option is unknown or not allowed.
     """
     if path_or_hub_id is None:
         return _checked(CompactOptions, options)
@@ -82,7 +82,7 @@ def _download(name: str, files: list[str]) -> Path:
     """Return the folder of the Hugging Face cache with those of the files that the repository has.
 
     Raises:
-        OptionError: there is no such repository, or it cannot be downloaded.
+        OptionError: the repository does not exist or cannot be downloaded.
     """
     try:
         cached = find_cached_repository(name, files)
@@ -97,7 +97,7 @@ def _download(name: str, files: list[str]) -> Path:
     except Exception as error:  # the hub's client has changed its exceptions with every HTTP library it used
         raise OptionError(
             "path_or_hub_id",
-            f"there is no such folder, it is not in the Hugging Face cache, and the hub did not give it "
+            "there is no such folder, it is not in the Hugging Face cache, and the download failed "
             f"({first_line(error)}); give a folder, or nothing for the weights that come with the package",
             name,
         ) from error

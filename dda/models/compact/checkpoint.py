@@ -40,7 +40,7 @@ def load_compact_model(checkpoint: str | Path | None) -> "CompactResidualModel":
         checkpoint: the folder; None: the one that comes with the package.
 
     Raises:
-        OptionError: there is no such folder, it holds another model, or its weights are damaged.
+        OptionError: the folder does not exist or holds another model, or its weights are damaged.
     """
     folder = _find_folder(checkpoint)
     from dda.models.compact.network import CompactResidualModel  # the import takes seconds
@@ -73,7 +73,7 @@ def read_style_names(checkpoint: str | Path | None) -> list[str]:
         checkpoint: the folder; None: the one that comes with the package.
 
     Raises:
-        OptionError: there is no such folder, or it holds another model.
+        OptionError: the folder does not exist or holds another model.
     """
     return list(json.loads((_find_folder(checkpoint) / CONFIG_NAME).read_text()).get("styles", ()))
 
@@ -92,7 +92,7 @@ def _find_folder(checkpoint: str | Path | None) -> Path:
     """Return the folder of a checkpoint after checking that it holds a compact model.
 
     Raises:
-        OptionError: there is no such folder, or it holds another model.
+        OptionError: the folder does not exist or holds another model.
     """
     folder = shipped_checkpoint() if checkpoint is None else Path(checkpoint)
     if not (folder / CONFIG_NAME).is_file():

@@ -51,8 +51,9 @@ class ResidualHead(nn.Module):
 class CompactResidualModel(ModelMixin, ConfigMixin):
     """Denoiser of the makeup residual of a face, given its source, its region masks and the style of each region.
 
-    A diffusers ``UNet2DModel`` on canonical crops whose patches are moved to channels (pixel unshuffle; Shi et al.,
-    CVPR 2016), so that the U-Net works on a grid ``patch`` times coarser. `ResidualHead` returns to full resolution.
+    A ``UNet2DModel`` of diffusers on canonical crops. Patches are moved to channels (pixel unshuffle, the inverse of
+    Shi et al., CVPR 2016), so that the U-Net works on a grid ``patch`` times coarser; `ResidualHead` returns to full
+    resolution.
 
     Args:
         styles: names of the styles, in the order of their embeddings.
