@@ -3,8 +3,8 @@
 import hydra
 
 from dda.cli.entry_point import job, launch
-from dda.config.keys import keys_of
 from dda.config.schema import AmplifyConfig
+from dda.errors import keys_of
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="amplify")

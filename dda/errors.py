@@ -1,12 +1,14 @@
 """Errors of the user, each one line that says what was found, what is allowed and what to do; everything else is a bug.
 
 The library names the option at fault as its owner calls it (``checkpoint``); the configuration adds where that option
-stands (``model.checkpoint``), see :mod:`dda.config.keys`.
+stands (``model.checkpoint``), see :func:`keys_of`.
 """
 
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _OTHER_FOLDER = "give a paths.outputs that can be written to"
 _FREE_SPACE = "make room and start again: run_name=latest goes on with what an amplification or a training has finished"
@@ -44,6 +46,24 @@ class OptionError(UserError):
     def __str__(self) -> str:
         given = self.option if self.value is None else f"{self.option}={self.value}"
         return f"{given}: {self.reason}"
+
+
+@contextmanager
+def keys_of(group: str, **renamed: str) -> Iterator[None]:
+    """Name the options at fault in a ``with`` block by their keys: ``checkpoint`` is ``model.checkpoint`` there.
+
+    Args:
+        group: where the options stand: "model", "dataset"; "" for the root.
+        renamed: options that have another name in that group: ``checkpoint="init"``.
+
+    Raises:
+        OptionError: the one of the block, with the whole key.
+    """
+    try:
+        yield
+    except OptionError as error:
+        name = renamed.get(error.option, error.option)
+        raise OptionError(f"{group}.{name}" if group else name, error.reason, error.value) from error
 
 
 class SourceError(Exception):

@@ -7,10 +7,9 @@ from typing import Any
 from PIL import Image
 from torch.utils.data import Dataset
 
-from dda.errors import OptionError, UserError
+from dda.api.folders import find_folder_pairs
+from dda.errors import OptionError
 from dda.images import read_image, to_tensor
-from dda.pairs.folder import PairFiles, find_pairs, find_run_pairs
-from dda.pairs.run_files import DATA_FOLDER, MANIFEST
 
 PairTransform = Callable[[Image.Image, Image.Image], Any]
 """Takes source and target, so that both can be cropped and turned alike."""
@@ -42,7 +41,7 @@ class PairDataset(Dataset[Any]):
 
     def __init__(self, folder: str | Path, transform: PairTransform | None = None, style: str | None = None) -> None:
         root = Path(folder).expanduser()
-        self.pairs = [pair for pair in _find(root) if not pair.reason and style in (None, pair.style)]
+        self.pairs = [pair for pair in find_folder_pairs(root) if not pair.reason and style in (None, pair.style)]
         self.transform = transform
         if not self.pairs:
             raise OptionError("folder", f"has no pairs{f' in style {style}' if style else ''}", root)
@@ -62,18 +61,3 @@ class PairDataset(Dataset[Any]):
         if self.transform is not None:
             return self.transform(Image.fromarray(source), Image.fromarray(target))
         return {"source": to_tensor(source), "target": to_tensor(target), "style": pair.style, "name": pair.name}
-
-
-def _find(root: Path) -> list[PairFiles]:
-    """The pairs of a run, of the jobs of a multirun, or of a plain folder."""
-    if not root.is_dir():
-        raise OptionError("folder", "there is no such folder", root)
-    is_run = (root / MANIFEST).is_file() or any(root.glob(f"*/{MANIFEST}"))
-    try:
-        if is_run:
-            return find_run_pairs(root)
-        return find_pairs(root / DATA_FOLDER if (root / DATA_FOLDER / "source").is_dir() else root)
-    except OptionError:
-        raise
-    except UserError as error:
-        raise OptionError("folder", str(error), root) from error

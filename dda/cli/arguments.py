@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,20 @@ GROUPS = frozenset(
 """The groups of `conf/`, whose values are names of files."""
 
 _OVERRIDE = re.compile(r"([+~]{0,2}[A-Za-z_][\w./@:-]*)=(.*)", re.DOTALL)
+_SHARD_KEYS = ("launch", "launch.processes", "shard.index", "shard.count", "run_name")
 _REFUSED = object()
 _FUNCTION = re.compile(r"\w+\(.*\)", re.DOTALL)
 
 
+def shard_commands(run_name: str, count: int) -> list[list[str]]:
+    """Return the command line of each shard of a run: the one of this process but for the keys of the shard."""
+    typed = [argument for argument in sys.argv[1:] if argument.partition("=")[0].lstrip("+") not in _SHARD_KEYS]
+    run = ["launch=none", f"run_name={quoted(run_name)}", f"shard.count={count}"]
+    return [[sys.executable, sys.argv[0], *typed, *run, f"shard.index={index}"] for index in range(count)]
+
+
 def quote_argv(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with quotes around the values that Hydra's grammar would refuse or read otherwise.
+    """Return the arguments with quotes around the values that Hydra's grammar would refuse or read otherwise.
 
     Paths and names are taken letter by letter (`dataset.root=/home/사진 (1)`, `run_name=007`), but for `~/`,
     the home folder. Values already in quotes, `null`, interpolations, lists and, with `-m`, sweeps (`a,b`,
@@ -59,7 +68,7 @@ def _quoting(name: str) -> Callable[[str], str]:
 
 
 def _is_one_value(name: str, value: str) -> bool:
-    """Whether a value with a comma is one value, or one that Hydra splits by itself: not to be split here."""
+    """Return whether a value with a comma is one value, or one that Hydra splits by itself: not to be split here."""
     if name in text_keys():
         return _is_quoted(value) or (name in path_keys() and os.path.exists(value))
     return value.startswith("[") or (name not in GROUPS and _parses(value))
@@ -99,7 +108,7 @@ def _is_quoted(value: str) -> bool:
 
 
 def quoted(value: str) -> str:
-    """In single quotes, where Hydra asks for backslashes to be doubled only before a quote."""
+    """Return a value in single quotes; Hydra asks for backslashes to be doubled only before a quote."""
     doubled = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return f"'{doubled}'"
 
@@ -109,7 +118,7 @@ def _parses(value: str) -> bool:
 
 
 def _parse(value: str) -> Any:
-    """What Hydra reads, `_REFUSED` where its grammar has no reading."""
+    """Return what Hydra reads, `_REFUSED` where its grammar has no reading."""
     try:
         return OverridesParser.create().parse_override(f"key={value}").value()
     except HydraException:

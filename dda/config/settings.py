@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dda.config.keys import keys_of
 from dda.config.schema import AmplifyConfig, TrainConfig
+from dda.errors import keys_of
 from dda.options import fingerprint_options
 from dda.pairs.plan import Plan
 from dda.styles import Style

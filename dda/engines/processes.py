@@ -10,66 +10,64 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 import torch
 
-from dda.cli.arguments import quoted
 from dda.console import pairs_progress
 from dda.errors import UserError
 from dda.pairs.journal import journal_file
 from dda.pairs.run_files import Run
 from dda.system.device import pick_device
 
-CORES_A_PROCESS = 4
+CPU_CORES_PER_PROCESS = 4
 """Without a GPU: the model gains little from more threads, and every process takes a gigabyte of memory."""
 
-PATIENCE = 20.0
-"""Seconds that a process has to close its W&B run when it is told to end."""
-
-_OURS = ("launch", "launch.processes", "shard.index", "shard.count", "run_name")
+SHUTDOWN_TIMEOUT_S = 20.0
+"""How long a process may take to close its W&B run when it is told to end."""
 
 
-def launch_processes(cfg: Any, run: Run, quota: int) -> None:
+def launch_processes(commands: Sequence[Sequence[str]], run: Run, quota: int, device: str) -> None:
     """Make a run by processes that each make a shard of it; the last one to finish writes the one manifest.
 
     Every line they print comes out with the number of the shard before it.
 
     Args:
-        cfg: the configuration of this process, which Hydra started.
+        commands: the command line of each shard, by the shard's index.
         run: the run.
         quota: number of pairs that all shards are to make together, for the progress bar.
+        device: which GPUs the processes share: auto | cpu | cuda | cuda:N | mps.
 
     Raises:
         UserError: a process failed; the others have been ended, and the same `run_name` goes on where they were.
     """
-    gpus, count = _gpus(cfg), count_processes(cfg)
+    gpus, count = _gpus(device), len(commands)
     processes: list[_Process] = []
-    with _noted_signals() as asked, pairs_progress() as progress:
+    with _deferred_signals() as signals, pairs_progress() as progress:
         task = progress.add_task("amplify", total=quota)
         try:
-            for index in range(count):
+            for index, command in enumerate(commands):
                 environment = _environment(index, count, gpus)
-                processes.append(_Process(_command(run.name, index, count), environment, index, run.folder, count))
+                processes.append(_Process(command, environment, index, run.folder, count))
             while [process for process in processes if process.running()]:  # all are looked at: any may have failed
-                _obey(asked)
+                _raise_deferred(signals)
                 progress.update(task, completed=sum(process.pairs_done() for process in processes))
                 time.sleep(0.2)
         finally:
             _end(processes)
 
 
-def count_processes(cfg: Any) -> int:
-    """How many processes, and so shards, launch=local makes of a run."""
-    return cfg.launch.processes or len(_gpus(cfg)) or max(1, _cores() // CORES_A_PROCESS)
+def count_processes(device: str) -> int:
+    """Return how many processes this machine is good for: one on each GPU, or several to share its CPU cores."""
+    return len(_gpus(device)) or max(1, _count_cores() // CPU_CORES_PER_PROCESS)
 
 
-def _gpus(cfg: Any) -> list[str]:
-    return visible_gpus() if pick_device(cfg.device).type == "cuda" else []
+def _gpus(device: str) -> list[str]:
+    return visible_gpus() if pick_device(device).type == "cuda" else []
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES calls them."""
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES calls them."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return [str(index) for index in range(torch.cuda.device_count())] if named is None else named.split(",")
 
@@ -96,7 +94,7 @@ class _Process:
             reader.start()
 
     def running(self) -> bool:
-        """Whether it has still to end.
+        """Return whether it has still to end.
 
         Raises:
             UserError: it has ended, and not well.
@@ -110,7 +108,7 @@ class _Process:
         return code is None
 
     def pairs_done(self) -> int:
-        """Pairs that its journal knows of."""
+        """Return the number of pairs in its journal."""
         if self._journal.exists():
             with self._journal.open("rb") as file:
                 file.seek(self._read)
@@ -120,11 +118,11 @@ class _Process:
         return self._done
 
     def interrupt(self) -> None:
-        """As Ctrl-C does; nothing where it has ended."""
+        """Interrupt it as Ctrl-C does; nothing happens where it has ended."""
         self._popen.send_signal(signal.SIGINT)
 
     def wait(self, seconds: float) -> None:
-        """Until it has ended; it is killed if that takes too long."""
+        """Wait until it has ended; kill it if that takes too long."""
         try:
             self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -141,53 +139,45 @@ class _Process:
 def _end(processes: Sequence[_Process]) -> None:
     for process in processes:
         process.interrupt()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + SHUTDOWN_TIMEOUT_S
     for process in processes:
         process.wait(max(0.0, deadline - time.monotonic()))
 
 
-def _command(run_name: str, index: int, count: int) -> list[str]:
-    """This command line, as typed, for one shard."""
-    typed = [argument for argument in sys.argv[1:] if argument.partition("=")[0].lstrip("+") not in _OURS]
-    alone = ["launch=none"]
-    shard = [f"shard.index={index}", f"shard.count={count}", f"run_name={quoted(run_name)}"]
-    return [sys.executable, sys.argv[0], *typed, *alone, *shard]
-
-
 def _environment(index: int, count: int, gpus: Sequence[str]) -> Mapping[str, str]:
     shared = {
-        "OMP_NUM_THREADS": str(max(1, _cores() // count)),
+        "OMP_NUM_THREADS": str(max(1, _count_cores() // count)),
         "COLUMNS": str(shutil.get_terminal_size().columns - len(f"[{index}] ")),
     }
     gpu = {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {}
     return {**shared, **os.environ, **gpu, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
 
 
-def _cores() -> int:
+def _count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
-def _noted_signals() -> Iterator[list[int]]:
-    """Ctrl-C, a polite request to end and a terminal that is closed are noted, not obeyed at once.
+def _deferred_signals() -> Iterator[list[int]]:
+    """Defer Ctrl-C, SIGTERM and SIGHUP of a ``with`` block: they are appended to the list, which is yielded.
 
     An exception in the middle of starting a process would leave one that nobody ends.
     """
-    asked: list[int] = []
+    signals: list[int] = []
     before = {
-        number: signal.signal(number, lambda number, _: asked.append(number))
+        number: signal.signal(number, lambda number, _: signals.append(number))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) != signal.SIG_IGN  # under nohup a closed terminal ends nothing
     }
     try:
-        yield asked
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _obey(asked: Sequence[int]) -> None:
-    if signal.SIGINT in asked:
+def _raise_deferred(signals: Sequence[int]) -> None:
+    if signal.SIGINT in signals:
         raise KeyboardInterrupt
-    if asked:
-        raise SystemExit(128 + asked[0])
+    if signals:
+        raise SystemExit(128 + signals[0])

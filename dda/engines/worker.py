@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dda.config.keys import keys_of
-from dda.errors import UserError, describe_error
+from dda.errors import UserError, describe_error, keys_of
 from dda.faces.dataset import DatasetOptions
 from dda.faces.parsing.options import ParserOptions
 from dda.faces.parsing.parser import FaceParser

@@ -14,6 +14,12 @@ from dda.metrics.metric import PREFIXES, Column
 if TYPE_CHECKING:
     from dda.evaluation.verdict import Verdict
 
+METRICS_NAME = "metrics.json"
+"""The file that `metrics_json` is written to, the last one of an evaluation."""
+
+PAIRS_NAME = "pairs.parquet"
+"""The file that `pairs_table` is written to."""
+
 SCHEMA_VERSION = 1
 
 

@@ -3,14 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
+from dda.errors import UserError
 from dda.evaluation.bootstrap import bootstrap
 from dda.evaluation.evaluator import Measurement
 from dda.evaluation.metric_suite import MetricSuite
+from dda.evaluation.pair_loader import make_thumbnail
 from dda.evaluation.result import PairResult, Result, Statistic
 from dda.evaluation.verdict import find_verdicts
+from dda.images import read_image
 from dda.metrics.metric import PREFIXES, Column, PairSet
 from dda.regions import REGIONS
 
@@ -42,11 +46,20 @@ def summarize(
     Args:
         title: name of the run or folder.
         pairs_root, oracle_root: the folders that were measured.
-        measurements: every pair chosen, at least one of them measured.
+        measurements: every pair chosen.
         suite: what they were measured with.
         seed: of the bootstrap and of KID's subsets.
+
+    Raises:
+        UserError: none of the pairs was measured.
     """
     measured = [measurement for measurement in measurements if measurement.pair.status == "ok"]
+    if not measured:
+        first = measurements[0].pair
+        raise UserError(
+            f"{pairs_root}: none of {len(measurements)} pairs can be measured; the first one is {first.name}: "
+            f"{first.reason}"
+        )
     pairs = [measurement.pair for measurement in measured]
     has_oracle = any(name in pair.numbers for pair in pairs for name in suite.oracle_columns)
     columns = suite.columns | _noted_columns(pairs, suite) | (suite.oracle_columns if has_oracle else {})
@@ -77,7 +90,17 @@ def summarize(
         elif not (suite.oracle_columns or suite.measures("fid") or suite.measures("kid")):
             result.missing["oracle"] = "none of the metrics asked for is taken to an oracle"
     result.verdicts = find_verdicts(result)
+    _add_thumbnails(result)
     return result
+
+
+def _add_thumbnails(result: Result) -> None:
+    """Make thumbnails of the best and worst pairs, where they are not among the first pairs, which have theirs."""
+    named = {name for ends in result.best_worst.values() for names in ends.values() for name in names}
+    for pair in result.measured:
+        if pair.name in named and not pair.thumbnails:
+            files = {"source": pair.source_path, "target": pair.target_path, "oracle": pair.oracle_path}
+            pair.thumbnails = {side: make_thumbnail(read_image(Path(file))) for side, file in files.items() if file}
 
 
 def _noted_columns(pairs: Sequence[PairResult], suite: MetricSuite) -> dict[str, Column]:

@@ -131,7 +131,11 @@ class DemoOptions(DatasetOptions):
     """The two public-domain portraits that scikit-image and matplotlib carry."""
 
     name: str = option("The dataset.", "demo", limit=one_of("demo"))
-    align: str = option("ffhq: crop and turn by landmarks as FFHQ does | none: the picture as it is, resized to 512.", "ffhq", limit=one_of("ffhq", "none"))
+    align: str = option(
+        "ffhq: crop and turn by landmarks as FFHQ does | none: the picture as it is, resized to 512.",
+        "ffhq",
+        limit=one_of("ffhq", "none"),
+    )
 
     def open(self) -> DemoDataset:
         """As :meth:`DatasetOptions.open`."""
@@ -148,7 +152,11 @@ class FolderOptions(DatasetOptions):
     """Any folder tree of photos; links are followed to pictures in the tree, not out of it."""
 
     name: str = option("The dataset.", "folder", limit=one_of("folder"))
-    align: str = option("ffhq: crop and turn by landmarks as FFHQ does | none: the picture as it is, resized to 512.", "ffhq", limit=one_of("ffhq", "none"))
+    align: str = option(
+        "ffhq: crop and turn by landmarks as FFHQ does | none: the picture as it is, resized to 512.",
+        "ffhq",
+        limit=one_of("ffhq", "none"),
+    )
 
     def open(self) -> FaceDataset:
         """As :meth:`DatasetOptions.open`."""
@@ -165,7 +173,11 @@ class FFHQOptions(DatasetOptions):
     root: str | None = option(
         "Folder of the pictures.", FFHQ_ROOT, limit=FOLDER_PATH, is_path=True, changes_output=False
     )
-    align: str = option("ffhq: crop and turn by landmarks as FFHQ does | none: the picture as it is, resized to 512.", "none", limit=one_of("ffhq", "none"))
+    align: str = option(
+        "ffhq: crop and turn by landmarks as FFHQ does | none: the picture as it is, resized to 512.",
+        "none",
+        limit=one_of("ffhq", "none"),
+    )
 
     def open(self) -> FaceDataset:
         """As :meth:`DatasetOptions.open`."""

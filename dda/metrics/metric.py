@@ -64,7 +64,7 @@ class PairBatch:
         target: (N, 3, H, W) in [0, 1].
         oracle: the true targets (N, 3, H, W) in [0, 1], where there are any.
         masks: region masks of the source (N, 4, H, W) in [0, 1], parsed from the finished file; 0 where it has no face.
-        oval: the face oval (N, 1, H, W) bool, grown by `pair_loader.REACH`; False where there is no face.
+        oval: the face oval (N, 1, H, W) bool, grown by `pair_loader.OVAL_MARGIN_RATIO`; False where there is no face.
         has_face: whether a face was found, (N,) bool.
     """
 

@@ -1,0 +1,1 @@
+"""Pair bookkeeping: which pair is made of what, and the files of a run."""

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from dda.config.keys import keys_of
+from dda.cli.arguments import shard_commands
 from dda.config.run_folder import resolve_run
 from dda.config.schema import AmplifyConfig
 from dda.config.settings import amplify_settings
@@ -13,7 +13,7 @@ from dda.engines.engine import Engine
 from dda.engines.options import LocalLaunchOptions
 from dda.engines.processes import count_processes, launch_processes
 from dda.engines.worker import PairJob
-from dda.errors import UserError
+from dda.errors import UserError, keys_of
 from dda.merge import merge
 from dda.models.painting import Strength
 from dda.pairs.journal import Journal, PairRow, journal_file, read_journal
@@ -51,14 +51,16 @@ def main(cfg: AmplifyConfig) -> None:
     plan = make_plan(paths, [style.name for style in styles], cfg.style_assignment, cfg.seed)
     shard = plan.shard(cfg.shard.index, cfg.shard.count, cfg.num_pairs)
     # 2. Refuse to mix two kinds of pairs in one folder
-    shard_count = count_processes(cfg) if isinstance(cfg.launch, LocalLaunchOptions) else cfg.shard.count
+    shard_count = cfg.shard.count
+    if isinstance(cfg.launch, LocalLaunchOptions):
+        shard_count = cfg.launch.processes or count_processes(cfg.device)
     settings = amplify_settings(cfg, plan, styles, shard_count)
     check_settings(run.folder, settings)
     if cfg.dry_run:
         _print_plan(cfg, run, plan, shard)
         return
     if isinstance(cfg.launch, LocalLaunchOptions):
-        launch_processes(cfg, run, shard.quota)
+        launch_processes(shard_commands(run.name, shard_count), run, shard.quota, cfg.device)
         return
     # 3. Load parser and model, then make the missing pairs
     engine = cfg.engine.open(pair_job(cfg, styles), run.folder)

@@ -2,7 +2,7 @@
 
 import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,9 @@ from PIL import Image
 from dda.config.run_folder import resolve_pairs, resolve_run
 from dda.config.schema import EvalConfig
 from dda.console import CONSOLE, pairs_progress, print_line
-from dda.errors import UserError
-from dda.evaluation.evaluator import Evaluator, Measurement
+from dda.evaluation.evaluator import Evaluator, Measurement, fit_batch_size
 from dda.evaluation.metric_suite import MetricSuite
-from dda.evaluation.pair_loader import thumbnail
-from dda.evaluation.result import PairResult, Result, metrics_json, pairs_table
+from dda.evaluation.result import METRICS_NAME, PAIRS_NAME, PairResult, Result, metrics_json, pairs_table
 from dda.evaluation.summary import summarize
 from dda.files import write_atomically
 from dda.images import read_image
@@ -35,15 +33,13 @@ from dda.tracking.artifacts import dataset_name, dataset_version
 from dda.tracking.tracker import MAX_TABLE_ROWS, Tracker, open_tracker
 from dda.tracking.wandb_run import recorded_runs
 
-METRICS_NAME = "metrics.json"
-PAIRS_NAME = "pairs.parquet"
 BEST_WORST_NAME = "best_worst.png"
 PLOTS_FOLDER = "plots"
 
 _SUMMARY_PARTS = {"target": "", "untouched": "untouched/", "oracle": "oracle/", "untouched_oracle": "untouched_oracle/"}
 """What W&B's summary calls the numbers of each comparison."""
 
-_SHOWN_ENDS = 3  # pairs of each end of a column in best_worst.png: one line of the figure
+_SHOWN_PAIRS = 3  # of each end of a column in best_worst.png: one line of the figure
 
 
 def main(cfg: EvalConfig) -> None:
@@ -57,8 +53,7 @@ def main(cfg: EvalConfig) -> None:
     device = pick_device(cfg.device)
     pairs = choose_pairs(_find(cfg, root), cfg.num_samples, cfg.seed)
     suite = MetricSuite(cfg.metrics, device)
-    # The arrays of one pair fit a CPU's cache: one by one they take half the time.
-    batch_size = 1 if device.type == "cpu" else cfg.batch_size
+    batch_size = fit_batch_size(cfg.batch_size, device)
     evaluator = Evaluator(pairs, suite, cfg.parser.open(device), batch_size, cfg.batch.workers)
     title = run.folder.name
     group, lineage = (title, None) if cfg.run is None else _lineage(cfg, root)
@@ -67,9 +62,7 @@ def main(cfg: EvalConfig) -> None:
         for version in lineage["datasets"] if lineage else []:
             tracker.use_dataset(version)
         measurements = _measure(evaluator, tracker)
-        _refuse_nothing(root, measurements)
         result = summarize(title, str(root), cfg.oracle, measurements, suite, cfg.seed)
-        _add_thumbnails(result)
         plots = draw_plots(result)
         figures = {SAMPLES_NAME: _samples(result)}
         if any("best" in ends for ends in result.best_worst.values()):
@@ -112,14 +105,6 @@ def _measure(evaluator: Evaluator, tracker: Tracker) -> list[Measurement]:
     return measurements
 
 
-def _refuse_nothing(root: Path, measurements: Sequence[Measurement]) -> None:
-    if not any(m.pair.status == "ok" for m in measurements):
-        first = measurements[0].pair
-        raise UserError(
-            f"{root}: none of {len(measurements)} pairs can be measured; the first one is {first.name}: {first.reason}"
-        )
-
-
 # --- What is written --------------------------------------------------------------------------------------
 
 
@@ -140,15 +125,6 @@ def _write(folder: Path, result: Result, figures: Mapping[str, np.ndarray], plot
     write_atomically(folder / METRICS_NAME, metrics_json(result))
 
 
-def _add_thumbnails(result: Result) -> None:
-    """Thumbnails of the best and worst pairs, where they are not among the first, which have theirs."""
-    named = {name for ends in result.best_worst.values() for names in ends.values() for name in names}
-    for pair in result.measured:
-        if pair.name in named and not pair.thumbnails:
-            files = {"source": pair.source_path, "target": pair.target_path, "oracle": pair.oracle_path}
-            pair.thumbnails = {side: thumbnail(read_image(Path(file))) for side, file in files.items() if file}
-
-
 def _samples(result: Result) -> np.ndarray:
     records = [
         {"path": pair.face, "face": 0, "style": pair.style, "source": pair.source_path, "target": pair.target_path}
@@ -164,7 +140,7 @@ def _best_worst(result: Result) -> np.ndarray:
     for column, ends in result.best_worst.items():
         for end in ("best", "worst"):
             rows += [
-                _grid_row(by_name[name], f"{column_label(column)}: {end}") for name in ends.get(end, [])[:_SHOWN_ENDS]
+                _grid_row(by_name[name], f"{column_label(column)}: {end}") for name in ends.get(end, [])[:_SHOWN_PAIRS]
             ]
     return samples_visualization(rows)
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from rich.progress import track
 
-from dda.config.keys import keys_of
 from dda.config.run_folder import resolve_run
 from dda.config.schema import TrainConfig
 from dda.config.settings import train_settings
 from dda.console import CONSOLE, print_line
-from dda.errors import UserError
+from dda.errors import UserError, keys_of
 from dda.models.compact.options import CompactOptions
 from dda.models.stable_diffusion.options import StableDiffusionOptions
 from dda.pairs.run_files import CHECKPOINT, Run

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dda.console import CONSOLE, print_line
-from dda.metrics.labels import count_decimals, column_label, format_number
+from dda.evaluation.result import METRICS_NAME
 from dda.files import write_atomically
-from dda.stages.evaluate import METRICS_NAME
+from dda.metrics.labels import column_label, count_decimals, format_number
 from dda.sweep.comparison import TABLE_NAME
 
 # What is printed, of the measures that were taken; the file has them all.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dda.engines.processes import _command, _environment, _noted_signals, visible_gpus
+from dda.engines.processes import _deferred_signals, _environment, visible_gpus
 from dda.pairs.journal import find_journals, read_journal
 from tests.conftest import ROOT
 from tests.stages.test_amplify import same_products, wait_until
@@ -96,25 +96,14 @@ def children(parent: int) -> Iterator[int]:
         yield from map(int, task.read_text().split())
 
 
-def test_a_process_gets_the_command_as_typed_but_for_what_makes_it_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
-    typed = ["experiment=node", "++launch.processes=2", "launch=local", "num_pairs=3", "run_name=a"]
-    monkeypatch.setattr("sys.argv", ["run_amplify.py", *typed])
-    _, script, *settings = _command("a b", 1, 2)
-    assert script == "run_amplify.py"
-    assert set(settings) == {
-        *("experiment=node", "num_pairs=3", "launch=none"),
-        *("shard.index=1", "shard.count=2", "run_name='a b'"),
-    }
-
-
-def test_signals_are_noted_but_for_those_that_were_ignored_before() -> None:
+def test_signals_are_deferred_but_for_those_that_were_ignored_before() -> None:
     """As SIGHUP is under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with _noted_signals() as asked:
+        with _deferred_signals() as signals:
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
-        assert asked == [signal.SIGTERM]
+        assert signals == [signal.SIGTERM]
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

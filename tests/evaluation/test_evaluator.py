@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from dda.evaluation import evaluator as evaluation
 from dda.evaluation.evaluator import Evaluator, Measurement, exact_arithmetic
 from dda.evaluation.metric_suite import BatchNumbers, MetricSuite
-from dda.evaluation.pair_loader import LoadedPair, load_pair, parse
+from dda.evaluation.pair_loader import LoadedPair, load_pair, parse_picture
 from dda.faces.face_mesh import MeshFace
 from dda.faces.parsing.mesh import MeshParser
 from dda.faces.parsing.parser import NO_MEMORY
@@ -109,7 +109,7 @@ def test_targets_are_compared_with_the_oracle_beside_the_untouched_source(
     assert painted.numbers["oracle_psnr"] == pytest.approx(painted.numbers["psnr"])
 
     source, truth = (read(root / side / "a.png") / 255 for side in ("source", "target"))
-    lips = parse(read(root / "source" / "a.png"), parser)[0][1] / 255
+    lips = parse_picture(read(root / "source" / "a.png"), parser)[0][1] / 255
     error = (((source - truth) ** 2).mean(-1) * lips).sum() / lips.sum()
     assert perfect.numbers["untouched_oracle_psnr_lips"] == pytest.approx(-10 * math.log10(error), abs=1e-3)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dda.evaluation.pair_loader import UnusablePair, load_pair, parse
+from dda.evaluation.pair_loader import UnusablePair, load_pair, parse_picture
 from dda.faces.parsing.mesh import MeshParser
 from dda.faces.preparation import PreparedFace
 from dda.images import hash_image, resize
@@ -48,7 +48,7 @@ def test_all_makeup_of_a_pair_lies_inside_the_oval_of_its_finished_file(
     parser: MeshParser, portraits: list[PreparedFace]
 ) -> None:
     for face in portraits:
-        _, oval = parse(face.source, parser)
+        _, oval = parse_picture(face.source, parser)
         assert not (face.regions.total_mask > 0)[~oval].any()
         assert oval.mean() < 0.75  # and there is a background left
 
@@ -56,11 +56,11 @@ def test_all_makeup_of_a_pair_lies_inside_the_oval_of_its_finished_file(
 def test_the_masks_of_a_picture_that_is_not_512_are_those_of_its_face(
     parser: MeshParser, portraits: list[PreparedFace]
 ) -> None:
-    small, oval = parse(portraits[0].source, parser)
+    small, oval = parse_picture(portraits[0].source, parser)
     wide = np.zeros((700, 1200, 3), np.uint8)
     wide[50:562, 300:812] = portraits[0].source
 
-    masks, wide_oval = parse(wide, parser)
+    masks, wide_oval = parse_picture(wide, parser)
 
     assert masks.shape == (4, 700, 1200)
     assert np.abs(masks[:, 50:562, 300:812].astype(int) - small).mean() < 4

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dda.evaluation.pair_loader import parse
+from dda.evaluation.pair_loader import parse_picture
 from dda.faces.parsing.mesh import MeshParser
 from dda.faces.preparation import PreparedFace
 from dda.images import to_tensor, to_uint8
@@ -39,7 +39,7 @@ def glamorous(portraits: list[PreparedFace], parser: MeshParser) -> PairBatch:
     residuals = amplifier.residuals(encoded, range(len(portraits)), [style] * len(portraits))
     target = compose(source, masks, residuals, amplifier.gains().expand(len(portraits), -1))
     saved = torch.stack([to_tensor(to_uint8(picture)) for picture in target])
-    parsed = [parse(face.source, parser) for face in portraits]
+    parsed = [parse_picture(face.source, parser) for face in portraits]
     return PairBatch(
         source=source,
         target=saved,
