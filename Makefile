@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help amplify eval train weights test lint format clean
+.PHONY: help amplify eval train weights check test lint docs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,13 @@ weights: $(READY) ## Train the five shipped styles again (PORTRAITS=DIR, EXCLUDE
 	$(RUN) run_train.py data.root=outputs/authored train.init=scratch train.updates=2000 train.morphs=100 \
 		run_name=shipped $(ARGS)
 
+# The tests that start no other process and train nothing: what to run before every commit.
+QUICK_TESTS := tests/test_architecture.py tests/test_imports.py tests/config tests/docs tests/faces tests/pairs \
+	tests/system tests/report
+
+check: lint ## Check style, types and the quick tests, in a minute or two
+	$(RUN) -m pytest --numprocesses 2 --dist loadfile --quiet $(QUICK_TESTS)
+
 test: $(DEV) ## Run the tests (ARGS="-k name" for some of them)
 	$(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -39,6 +46,10 @@ lint: $(DEV) ## Check style, formatting and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+docs: $(DEV) ## Write docs/configuration.md from the schemas, and run the notebook
+	$(RUN) -m dda.config.documentation
+	$(VENV)/bin/jupyter execute --inplace docs/quickstart.ipynb
 
 format: $(DEV) ## Mend style and formatting
 	$(RUN) -m ruff check --fix .

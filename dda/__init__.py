@@ -3,7 +3,7 @@
     >>> import dda
     >>> amplifier = dda.Amplifier.from_pretrained()
     >>> amplifier.styles[:2]
-    ['Natural makeup', 'Glamorous makeup']
+    ['Glamorous makeup', 'Korean makeup']
 
 Names are imported when they are first used: `import dda` itself loads neither torch nor Hydra.
 """

@@ -1,7 +1,6 @@
 """Folders of pairs: which files belong together in `source/` and `target/`, whoever made them."""
 
 import hashlib
-import json
 import logging
 import os
 import unicodedata
@@ -17,7 +16,8 @@ import pyarrow.parquet as pq
 
 from dda.errors import UserError
 from dda.faces.dataset import SUFFIXES
-from dda.pairs.run_files import DATA_FOLDER, MANIFEST, METADATA, SETTINGS
+from dda.pairs.run_files import DATA_FOLDER, MANIFEST, METADATA
+from dda.pairs.settings import read_settings
 
 _LOG = logging.getLogger(__name__)
 
@@ -116,18 +116,12 @@ def choose_pairs(pairs: Sequence[PairFiles], num_samples: int | None, seed: int)
 def _warned_of_crops(pairs: list[PairFiles], jobs: Sequence[Path]) -> list[PairFiles]:
     """The pairs; with a warning where truths have the names of photos of which runs took crops."""
     photos = any(pair.oracle and _stem(pair.oracle.name) != PurePosixPath(pair.name).name for pair in pairs)
-    if photos and any(_align(job) == "ffhq" for job in jobs):
+    if photos and any((read_settings(job) or {}).get("dataset.align") == "ffhq" for job in jobs):
         _LOG.warning(
             "oracle: its pictures have the names of photos, of which the run took crops (dataset.align=ffhq); unless "
             "they show the same crops, what is measured against them says nothing: amplify with dataset.align=none"
         )
     return pairs
-
-
-def _align(job: Path) -> str | None:
-    """How a run aligned its photos, None where it does not say."""
-    file = job / SETTINGS
-    return json.loads(file.read_text(encoding="utf-8"))["dataset"]["align"] if file.is_file() else None
 
 
 def _warn_of_unfinished(run: Path, finished: Sequence[Path]) -> None:

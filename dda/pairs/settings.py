@@ -43,19 +43,29 @@ def check_settings(run_dir: Path, settings: Mapping[str, Any]) -> None:
         raise OptionError("run_name", "is a sweep; go on with it by -m, or give another run_name", run_dir.name)
     if (run_dir.parent / SETTINGS).exists():
         raise OptionError("run_name", "is a single run; give the sweep another run_name", run_dir.parent.name)
-    file = run_dir / SETTINGS
-    if not file.exists():
+    if (stored := read_settings(run_dir)) is None:
         return
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file}: is damaged ({error}); give another run_name") from error
-    for key, before, now in _differences(_flatten(stored), _flatten(json.loads(_to_json(settings)))):
+    for key, before, now in _differences(stored, _flatten(json.loads(_to_json(settings)))):
         raise OptionError(
             key,
             f"is {_shorten(now)} now, but {run_dir} was begun with {_shorten(before)}; "
             "give the same value, or another run_name",
         )
+
+
+def read_settings(run_dir: Path) -> dict[str, Any] | None:
+    """Return the settings of a run by their dotted keys; None where it has none yet.
+
+    Raises:
+        UserError: its file is damaged.
+    """
+    file = run_dir / SETTINGS
+    if not file.exists():
+        return None
+    try:
+        return _flatten(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(f"{file}: is damaged ({error}); give another run_name") from error
 
 
 def _to_json(settings: Mapping[str, Any]) -> str:
