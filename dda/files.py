@@ -30,7 +30,7 @@ def write_atomically(file: Path, data: bytes, tag: str = "new") -> None:
 
 @contextmanager
 def atomic_file(file: Path, tag: str = "new") -> Iterator[BinaryIO]:
-    """A stream to write `file` through, which is never seen half-written, whenever the process or the machine stops.
+    """Yield a stream to write `file` through; the file is never seen half-written, whenever the machine stops.
 
     The bytes wait in a hidden file beside it, `.NAME.TAG.tmp`, until they are on the disk. After an error there is
     neither.

@@ -53,7 +53,7 @@ def _shards(indices: list[int], count: int) -> str:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m dda.merge", description="Write the one manifest of a run.")
     parser.add_argument("run", type=Path, help="folder of the run, outputs/amplify/RUN")
     with exit_on_user_error():

@@ -24,17 +24,17 @@ class Limit:
 
 
 def at_least(least: int) -> Limit:
-    """Whole numbers from ``least``."""
+    """Allow whole numbers from ``least``."""
     return Limit(f"at least {least}", lambda value: value >= least)
 
 
 def between(low: float, high: float) -> Limit:
-    """Numbers from ``low`` to ``high``, both included."""
+    """Allow numbers from ``low`` to ``high``, both included."""
     return Limit(f"between {low:g} and {high:g}", lambda value: low <= value <= high)
 
 
 def one_of(*choices: str) -> Limit:
-    """One of some words."""
+    """Allow one of some words."""
     return Limit(f"one of {', '.join(choices)}", lambda value: value in choices)
 
 
@@ -60,7 +60,7 @@ def option(
     changes_output: bool = True,
     fingerprint: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """A dataclass field that declares an option.
+    """Return a dataclass field that declares an option.
 
     Args:
         help: what the option means, in one sentence, for ``--help`` and the documentation.
@@ -94,7 +94,7 @@ def is_choice(kind: Any) -> bool:
 
 
 def walk_options(schema: Any, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
-    """Every option of a dataclass (or an instance of one) and of those nested in it, by its dotted name.
+    """Yield every option of a dataclass (or an instance of one) and of those nested in it, by its dotted name.
 
     Of an instance, a nested dataclass is the one that the instance holds, which may be a subclass of the declared one.
     """

@@ -260,7 +260,7 @@ class AmplifiedPairs:
 
 
 def _as_strength(strength: float | Mapping[str, float]) -> Strength:
-    """The strength of a run, from a number or a mapping by region."""
+    """Return the strength of a run, from a number or a mapping by region."""
     if isinstance(strength, Mapping):
         if unknown := sorted(set(strength) - set(REGIONS)):
             raise OptionError("strength", f"there is no region {unknown[0]}; allowed: {', '.join(REGIONS)}")

@@ -83,12 +83,12 @@ def _quote_text(value: str) -> str:
 
 
 def _quote_option(value: str) -> str:
-    """Hydra stumbles over a group's option that reads as a number (`batch=16`)."""
+    """Quote a group's option that reads as a number (`batch=16`), over which Hydra stumbles."""
     return quoted(value) if isinstance(_parse(value), bool | int | float) else _quote_refused(value)
 
 
 def _quote_choice(value: str) -> str:
-    """And over none (`logger=null`) for a group that, unlike `experiment`, may not be left out."""
+    """Quote none too (`logger=null`) for a group that, unlike `experiment`, may not be left out."""
     return quoted(value) if _parse(value) is None else _quote_option(value)
 
 

@@ -106,8 +106,8 @@ def _is_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def _start_folders() -> tuple[Path, Path]:
-    """The folder of the job that Hydra launched, and in it Hydra's record of this start."""
+def _find_start_folders() -> tuple[Path, Path]:
+    """Return the folder of the job that Hydra launched, and in it Hydra's record of this start."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     return folder, folder / str(hydra.output_subdir)
@@ -115,7 +115,7 @@ def _start_folders() -> tuple[Path, Path]:
 
 def _record_failure(error: Exception) -> UserError:
     """Print and record why a job of a sweep failed; return what Hydra raises when all jobs have ended."""
-    folder, start = _start_folders()
+    folder, start = _find_start_folders()
     reason = describe_command_error(error)
     if reason is None:
         traceback.print_exception(error)
@@ -127,10 +127,10 @@ def _record_failure(error: Exception) -> UserError:
 
 
 def _describe_finished_work() -> list[str]:
-    """Where the finished work of an interrupted job is, in a line; empty where there is none."""
+    """Return where the finished work of an interrupted job is, in a line; empty where there is none."""
     if not HydraConfig.initialized():
         return []
-    folder, _ = _start_folders()
+    folder, _ = _find_start_folders()
     has_work = any((folder / name).exists() for name in (DATA_FOLDER, STATE))
     return [f"what was finished is in {os.path.relpath(folder)}"] if has_work else []
 
@@ -138,7 +138,7 @@ def _describe_finished_work() -> list[str]:
 def _remove_start_without_result() -> None:
     if not HydraConfig.initialized():
         return
-    folder, start = _start_folders()
+    folder, start = _find_start_folders()
     record = start / "config.yaml"
     written = last_written(folder)
     is_only_trace = not written and (start / FAILURE).exists()

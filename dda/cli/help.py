@@ -27,7 +27,7 @@ def print_help(script: str, overrides: Sequence[str]) -> None:
         cfg = compose(command, list(overrides), return_hydra_config=True)
     width = min(shutil.get_terminal_size().columns, 120)
     lines = [*str(cfg.hydra.help.header).rstrip().splitlines(), ""]
-    for title, settings in _sections(command, cfg):
+    for title, settings in _list_sections(command, cfg):
         lines += textwrap.wrap(title, width, subsequent_indent="    ")
         for setting, meaning in settings:
             lines += _layout(setting, meaning, width)
@@ -35,12 +35,14 @@ def print_help(script: str, overrides: Sequence[str]) -> None:
     print("\n".join([*lines, str(cfg.hydra.help.footer).strip()]))
 
 
-def _sections(command: str, cfg: DictConfig) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """The title and the settings of the root, then of each group."""
+def _list_sections(command: str, cfg: DictConfig) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield the title and the settings of the root, then of each group."""
     schema = CONFIGS[command]
     kinds = get_type_hints(schema)
     root = [
-        (_setting(cfg, one.name), one.metadata["help"]) for one in fields(schema) if not is_dataclass(kinds[one.name])
+        (_format_setting(cfg, one.name), one.metadata["help"])
+        for one in fields(schema)
+        if not is_dataclass(kinds[one.name])
     ]
     yield "Settings (KEY=VALUE)", root
     if "experiment" in _groups(cfg):
@@ -51,7 +53,7 @@ def _sections(command: str, cfg: DictConfig) -> Iterator[tuple[str, list[tuple[s
             continue
         options = import_target(cfg[one.name][TARGET], kind) if is_choice(kind) else kind
         settings = [
-            (_setting(cfg, name), option.metadata["help"])
+            (_format_setting(cfg, name), option.metadata["help"])
             for name, option in walk_options(options, f"{one.name}.")
             if name != f"{one.name}.name" and name != "style_set.styles"
         ]
@@ -74,8 +76,8 @@ def _options(group: str) -> list[str]:
     return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
-def _setting(cfg: DictConfig, key: str) -> str:
-    """A setting as it is written on the command line; a value that the start decides is shown as such."""
+def _format_setting(cfg: DictConfig, key: str) -> str:
+    """Return a setting as it is written on the command line; a value that the start decides is shown as such."""
     node, _, name = key.rpartition(".")
     parent = OmegaConf.select(cfg, node) if node else cfg
     if OmegaConf.is_missing(parent, name):

@@ -56,7 +56,7 @@ def choices(key: str, kind: type) -> dict[str, type[Any]]:
 
 
 def all_options() -> Iterator[tuple[str, Field[Any]]]:
-    """Every key of every command with its option, those of all choices included; a key may come several times."""
+    """Yield every key of every command with its option, those of all choices included; a key may come several times."""
     for schema in CONFIGS.values():
         kinds = get_type_hints(schema)
         for one in fields(schema):

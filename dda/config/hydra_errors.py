@@ -40,12 +40,12 @@ def describe_command_error(error: BaseException) -> str | None:
 
 
 def describe_option_error(error: OmegaConfBaseException) -> str:
-    """OmegaConf's refusal of a key or a value, in one line."""
+    """Describe in one line why OmegaConf refuses a key or a value."""
     parent, key = error.parent_node, str(error.key)
     if isinstance(error, ValidationError) and "is not a subclass of StyleOptions" in str(error):
         return f"style_set.styles.{key}: a style is added by an experiment, as conf/experiment/mix.yaml adds its own"
     if isinstance(error, ValidationError):
-        return f"{error.full_key}={error.value}: {_allowed(error.object_type, key) or first_line(error)}"
+        return f"{error.full_key}={error.value}: {_describe_allowed(error.object_type, key) or first_line(error)}"
     if parent is None or not isinstance(error, KeyError | AttributeError):
         return f"{error.full_key}: {first_line(error)}"
     known = [str(name) for name in parent if name not in ("hydra", TARGET)]
@@ -80,8 +80,8 @@ def _describe_hydra_error(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _allowed(schema: Any, key: str) -> str | None:
-    """What the field `key` of a schema may be, in words; None where the schema does not tell."""
+def _describe_allowed(schema: Any, key: str) -> str | None:
+    """Return what the field `key` of a schema may be, in words; None where the schema does not tell."""
     kind = get_type_hints(schema).get(key) if is_dataclass(schema) else None
     if is_dataclass(kind):
         parts = ", ".join(f"{key}.{part.name}" for part in fields(kind))

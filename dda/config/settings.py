@@ -57,7 +57,7 @@ def train_settings(
 
 
 def _fingerprint(cfg: AmplifyConfig) -> dict[str, Any]:
-    """The keys that change the output; the model's as the model itself names them on this machine."""
+    """Return the keys that change the output; the model's as the model itself names them on this machine."""
     found = {name: value for name, value in fingerprint_options(cfg).items() if not name.startswith("model.")}
     with keys_of("model"):
         model = cfg.model.fingerprint(pick_device(cfg.device))

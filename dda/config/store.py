@@ -20,7 +20,7 @@ def register_configs(reserves_run_names: bool = False) -> None:
     """
     store = ConfigStore.instance()
     for command, schema in CONFIGS.items():
-        store.store(group="schema", name=command, node=_composable(schema), package="_global_")
+        store.store(group="schema", name=command, node=_make_composable(schema), package="_global_")
     # Cached, so that `latest` stays the same run for every job of a sweep.
     name_run = new_run_name if reserves_run_names else lambda time, outputs, task: time
     OmegaConf.register_new_resolver("dda.new_run_name", name_run, use_cache=True, replace=True)
@@ -29,8 +29,8 @@ def register_configs(reserves_run_names: bool = False) -> None:
     OmegaConf.register_new_resolver("dda.evaluation_name", evaluation_name, use_cache=True, replace=True)
 
 
-def _composable(schema: type) -> type:
-    """The schema with the groups left untyped whose options depend on the choice: `dda.config.check` types them."""
+def _make_composable(schema: type) -> type:
+    """Return the schema without types for the groups that are choices: `dda.config.check` types them."""
     kinds = get_type_hints(schema)
     return make_dataclass(
         schema.__name__,

@@ -61,7 +61,7 @@ class RayEngine:
 
     def __init__(self, options: RayEngineOptions, job: PairJob, run_dir: Path) -> None:
         self._options = options
-        self._job = _for_actors(job)
+        self._job = _prepare_job(job)
         self._run_dir = run_dir.absolute()
         self.times = StageTimes()
         _connect(options.address)
@@ -69,14 +69,14 @@ class RayEngine:
             _check_room(options, self._job, ray.cluster_resources())
 
     def make(self, pairs: Sequence[PlannedPair], wanted: int | None) -> Iterator[list[PairRow]]:
-        """Rows of the first ``wanted`` places (None: of all), block by block as they are finished.
+        """Yield rows of the first ``wanted`` places (None: of all), block by block as they are finished.
 
         A place brings one pair at most (``check`` refuses the settings that bring more), so this never makes a pair
         that is not wanted; places that bring none leave the call short, and the next call takes their replacements.
         """
-        blocks = deal(pairs[:wanted], self._job.batch_size, self._options.workers or self._room())
+        blocks = deal(pairs[:wanted], self._job.batch_size, self._options.workers or self._count_free_workers())
         try:
-            for result in self._made(blocks).iter_batches(batch_size=1, prefetch_batches=0):
+            for result in self._collect_rows(blocks).iter_batches(batch_size=1, prefetch_batches=0):
                 if mistake := result["mistake"][0]:
                     raise UserError(mistake)
                 rows, seconds = pickle.loads(result["made"][0])
@@ -90,11 +90,14 @@ class RayEngine:
         finally:
             remove_unfinished(self._run_dir, str(self._job.shard))  # of actors that died
 
-    def _made(self, blocks: Sequence[Block]) -> ray.data.Dataset:
-        """The results of the blocks as they come in. Ray Data restarts actors and hands out their blocks again."""
+    def _collect_rows(self, blocks: Sequence[Block]) -> ray.data.Dataset:
+        """Return the rows of blocks as they come in; Ray Data restarts actors and repeats their blocks."""
         most = min(self._options.workers or len(blocks), len(blocks))
         pool = ray.data.ActorPoolStrategy(
-            min_size=1, initial_size=min(most, self._room()), max_size=most, max_tasks_in_flight_per_actor=2
+            min_size=1,
+            initial_size=min(most, self._count_free_workers()),
+            max_size=most,
+            max_tasks_in_flight_per_actor=2,
         )
         # Pickled, since Arrow refuses file names that are not UTF-8.
         items = [{"block": pickle.dumps(block)} for block in blocks]
@@ -107,8 +110,8 @@ class RayEngine:
             num_gpus=int(self._job.device == "cuda"),
         )
 
-    def _room(self) -> int:
-        """Workers that the cluster has room for as it is now."""
+    def _count_free_workers(self) -> int:
+        """Return how many workers the cluster has room for now."""
         resources = ray.cluster_resources()
         if self._job.device == "cuda":
             return max(1, int(resources.get("GPU", 0)))
@@ -170,8 +173,8 @@ def _check_room(options: RayEngineOptions, job: PairJob, resources: Mapping[str,
         raise UserError("device=cuda: Ray sees no GPU on this machine; use device=cpu, or a cluster at engine.address")
 
 
-def _for_actors(job: PairJob) -> PairJob:
-    """The job as an actor needs it: absolute paths, and the device decided."""
+def _prepare_job(job: PairJob) -> PairJob:
+    """Return the job as an actor needs it: absolute paths, and the device decided."""
     return replace(
         job,
         dataset=_with_absolute_paths(job.dataset),
@@ -182,7 +185,7 @@ def _for_actors(job: PairJob) -> PairJob:
 
 
 def _with_absolute_paths(options: Options) -> Options:
-    """The same options with the paths that exist here made absolute."""
+    """Return the same options with the paths that exist here made absolute."""
     changed: dict[str, Any] = {}
     for name, declared in walk_options(options):
         value = getattr(options, name)
@@ -194,7 +197,7 @@ def _with_absolute_paths(options: Options) -> Options:
 
 
 def deal(pairs: Sequence[PlannedPair], batch_size: int, workers: int) -> list[Block]:
-    """The pairs face by face, each face with all its styles, in blocks of whole batches of faces.
+    """Return the pairs face by face, each face with all its styles, in blocks of whole batches of faces.
 
     Blocks are small enough to go round among the workers several times, and hold `MOST_BATCHES` batches at most.
     """

@@ -20,7 +20,7 @@ CHUNK = 2**20
 
 
 def bootstrap(values: np.ndarray, people: Sequence[str], seed: int = 0) -> Statistic:
-    """Mean, standard deviation and the 95 % interval of the mean, of the values (N,) that are finite.
+    """Return mean, standard deviation and the 95 % interval of the mean, of the values (N,) that are finite.
 
     It is the people that are drawn, with all their pairs: pairs of one face are no independent evidence. The interval
     is the expanded percentile interval (Hesterberg 2015, "What Teachers Should Know About the Bootstrap"): taken as
@@ -42,18 +42,18 @@ def bootstrap(values: np.ndarray, people: Sequence[str], seed: int = 0) -> Stati
     if len(counts) < MIN_PEOPLE:
         return Statistic(mean, sd, np.nan, np.nan, len(values))
     tail = tail_share(len(counts))
-    low, high = np.quantile(np.concatenate(list(_resampled(sums, counts, seed))), [tail, 1 - tail])
+    low, high = np.quantile(np.concatenate(list(_resample_means(sums, counts, seed))), [tail, 1 - tail])
     return Statistic(mean, sd, float(low), float(high), len(values))
 
 
 def tail_share(people: int) -> float:
-    """What lies on either side of the interval, in (0, 0.025): Phi(-sqrt(n / (n - 1)) t), t of n - 1 degrees."""
+    """Return the share on either side of the interval, in (0, 0.025): Phi(-sqrt(n / (n - 1)) t), t of n - 1 degrees."""
     student = t.ppf((1 + LEVEL) / 2, people - 1)
     return float(norm.cdf(-np.sqrt(people / (people - 1)) * student))
 
 
-def _resampled(sums: np.ndarray, counts: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Means of as many people, drawn anew `RESAMPLES` times, a chunk at a time; how large the chunks are is all one.
+def _resample_means(sums: np.ndarray, counts: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """Yield the means of `RESAMPLES` draws of as many people, in chunks; their size changes no number.
 
     Args:
         sums, counts: sum and number of the values of each person, (P,).

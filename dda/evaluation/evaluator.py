@@ -66,7 +66,7 @@ class Evaluator:
     def __iter__(self) -> Iterator[Measurement]:
         def load(numbered: tuple[int, PairFiles]) -> LoadedPair | PairResult:
             index, files = numbered
-            return _load(files, self.parser, index < MAX_THUMBNAILS)
+            return _load_or_reject(files, self.parser, index < MAX_THUMBNAILS)
 
         window = self.workers + self.batch_size
         with (
@@ -76,10 +76,10 @@ class Evaluator:
         ):
             loaded = (future.result() for _, future in ahead)
             while chunk := list(itertools.islice(loaded, self.batch_size)):
-                yield from self._measured(chunk)
+                yield from self._measure_chunk(chunk)
 
-    def _measured(self, chunk: Sequence[LoadedPair | PairResult]) -> Iterator[Measurement]:
-        """The measurements of a chunk in its order, taken in batches of pictures of one size."""
+    def _measure_chunk(self, chunk: Sequence[LoadedPair | PairResult]) -> Iterator[Measurement]:
+        """Yield the measurements of a chunk in its order, taken in batches of pictures of one size."""
         by_kind: dict[tuple[tuple[int, int], bool], list[LoadedPair]] = {}
         for item in chunk:
             if isinstance(item, LoadedPair):
@@ -89,18 +89,18 @@ class Evaluator:
             size = max(1, self.batch_size * ALIGNED_SIZE**2 // max(height * width, ALIGNED_SIZE**2))
             for begin in range(0, len(pairs), size):
                 batch = pairs[begin : begin + size]
-                measured |= {m.pair.name: m for m in self._fitting(batch)}
+                measured |= {m.pair.name: m for m in self._measure_in_halves(batch)}
         for item in chunk:
             yield Measurement(item) if isinstance(item, PairResult) else measured[item.files.name]
 
-    def _fitting(self, batch: Sequence[LoadedPair]) -> list[Measurement]:
-        """The measurements of a batch, in halves where the device's memory is too small for it."""
+    def _measure_in_halves(self, batch: Sequence[LoadedPair]) -> list[Measurement]:
+        """Measure a batch, in halves where the device's memory is too small for it."""
         with suppress(torch.OutOfMemoryError):
-            return list(_measure(batch, self.suite))
+            return list(_measure_pairs(batch, self.suite))
         if len(batch) == 1:
-            return [Measurement(_row(batch[0].files, "rejected", NO_MEMORY))]
+            return [Measurement(_make_row(batch[0].files, "rejected", NO_MEMORY))]
         half = len(batch) // 2
-        return self._fitting(batch[:half]) + self._fitting(batch[half:])
+        return self._measure_in_halves(batch[:half]) + self._measure_in_halves(batch[half:])
 
 
 def fit_batch_size(batch_size: int, device: torch.device) -> int:
@@ -110,7 +110,7 @@ def fit_batch_size(batch_size: int, device: torch.device) -> int:
 
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """Full float32 products on GPUs (no TF32, whose 10-bit mantissa moves LPIPS and FID) for a `with` block.
+    """Compute full float32 products on GPUs in a `with` block (no TF32: its 10-bit mantissa moves LPIPS and FID).
 
     cuDNN's older switch, ``allow_tf32``, goes along: PyTorch refuses to read it where it contradicts the newer ones.
     """
@@ -130,16 +130,16 @@ def exact_arithmetic() -> Iterator[None]:
         turn(*before)
 
 
-def _load(files: PairFiles, parser: FaceParser, with_thumbnails: bool) -> LoadedPair | PairResult:
+def _load_or_reject(files: PairFiles, parser: FaceParser, with_thumbnails: bool) -> LoadedPair | PairResult:
     try:
         return load_pair(files, parser, with_thumbnails)
     except UnusablePair as error:
-        return _row(files, "rejected", error.reason)
+        return _make_row(files, "rejected", error.reason)
     except torch.OutOfMemoryError:
-        return _row(files, "rejected", NO_MEMORY)
+        return _make_row(files, "rejected", NO_MEMORY)
 
 
-def _row(files: PairFiles, status: str, reason: str = "") -> PairResult:
+def _make_row(files: PairFiles, status: str, reason: str = "") -> PairResult:
     return PairResult(
         name=files.name,
         status=status,
@@ -152,18 +152,18 @@ def _row(files: PairFiles, status: str, reason: str = "") -> PairResult:
     )
 
 
-def _measure(pairs: Sequence[LoadedPair], suite: MetricSuite) -> Iterator[Measurement]:
+def _measure_pairs(pairs: Sequence[LoadedPair], suite: MetricSuite) -> Iterator[Measurement]:
     """Measure pairs of one picture size, of which all or none have an oracle."""
-    numbers = suite(_batch(pairs, suite.device))
+    numbers = suite(_make_batch(pairs, suite.device))
     for index, pair in enumerate(pairs):
-        row = _row(pair.files, "ok")
+        row = _make_row(pair.files, "ok")
         row.face, row.thumbnails = pair.face, pair.thumbnails
         row.numbers |= {name: float(column[index]) for name, column in numbers.columns.items()}
         features = {side: values[index] for side, values in numbers.features.items()}
         yield Measurement(row, numbers.changes[index].numpy(), features)
 
 
-def _batch(pairs: Sequence[LoadedPair], device: torch.device) -> PairBatch:
+def _make_batch(pairs: Sequence[LoadedPair], device: torch.device) -> PairBatch:
     def stack(pictures: Sequence[np.ndarray]) -> torch.Tensor:  # channels last, of which CPUs filter faster
         return torch.stack([to_tensor(picture) for picture in pictures]).to(device, memory_format=torch.channels_last)
 

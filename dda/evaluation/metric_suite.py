@@ -73,9 +73,11 @@ class MetricSuite:
                 self.missing[name] = error.reason
         pairwise = [column for metric in self.pair_metrics.values() for column in metric.columns]
         taken = [*pairwise, *(metric.column for metric in self.distances.values())]
-        self.columns = _by_full_name(taken, ("target", "untouched"))
-        to_oracle = [column for name in self.distances if name in ORACLE_DIRECTIONS for column in self._to_oracle(name)]
-        self.oracle_columns = _by_full_name(to_oracle, ("oracle", "untouched_oracle"))
+        self.columns = _index_columns(taken, ("target", "untouched"))
+        to_oracle = [
+            column for name in self.distances if name in ORACLE_DIRECTIONS for column in self._make_oracle_columns(name)
+        ]
+        self.oracle_columns = _index_columns(to_oracle, ("oracle", "untouched_oracle"))
 
     def measures(self, name: str) -> bool:
         """Return whether the metric was asked for and can be measured."""
@@ -93,7 +95,7 @@ class MetricSuite:
             for full_name, column in (self.columns | self.oracle_columns).items()
             if column.comparison in compared
         }
-        return BatchNumbers(columns, region_change(batch).cpu(), self._features(batch))
+        return BatchNumbers(columns, region_change(batch).cpu(), self._extract_features(batch))
 
     def measure_set(self, pairs: PairSet) -> tuple[dict[Column, float], dict[str, str]]:
         """Return the numbers of a set, and by metric why one that was asked for has none."""
@@ -118,17 +120,17 @@ class MetricSuite:
             self.inception = Inception(self.device)
 
     def _compare(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """Target with source."""
+        """Compare the target with the source."""
         values = {name: metric(batch.source, batch.target) for name, metric in self.distances.items()}
         return self._with_pair_metrics(values, batch)
 
     def _compare_untouched(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """Source with itself, the identity baseline."""
+        """Compare the source with itself: the identity baseline."""
         values = {name: self._self_distance(name, batch.source) for name in self.distances}
         return self._with_pair_metrics(values, batch.untouched())
 
     def _self_distance(self, name: str, pictures: torch.Tensor) -> torch.Tensor:
-        """A distance of pictures (N, 3, H, W) to themselves, (N,); of a learned one, the first picture's for all.
+        """Return the distance (N,) of pictures (N, 3, H, W) to themselves; a learned one is the first picture's.
 
         A learned distance to itself is the same for every picture, and takes long.
         """
@@ -145,7 +147,7 @@ class MetricSuite:
         return values
 
     def _compare_oracle(self, batch: PairBatch, oracle: torch.Tensor, picture: torch.Tensor) -> dict[str, torch.Tensor]:
-        """A picture, target or source, with the oracle."""
+        """Compare a picture, target or source, with the oracle."""
         values = {name: self.distances[name](picture, oracle) for name in ORACLE_DIRECTIONS if name in self.distances}
         if "psnr" in self.distances:
             values["psnr_face"] = masked_psnr(picture, oracle, batch.oval.float())
@@ -153,14 +155,14 @@ class MetricSuite:
                 values[f"psnr_{region}"] = masked_psnr(picture, oracle, batch.mask(region))
         return values
 
-    def _features(self, batch: PairBatch) -> dict[str, torch.Tensor]:
+    def _extract_features(self, batch: PairBatch) -> dict[str, torch.Tensor]:
         if self.inception is None:
             return {}
         pictures = {"source": batch.source, "target": batch.target, "oracle": batch.oracle}
         return {side: self.inception(picture).cpu() for side, picture in pictures.items() if picture is not None}
 
-    def _to_oracle(self, name: str) -> list[Column]:
-        """The columns of a distance that is taken to the oracle."""
+    def _make_oracle_columns(self, name: str) -> list[Column]:
+        """Return the columns of a distance that is taken to the oracle."""
         column = self.distances[name].column
         about = (
             f"How near the target comes to the true one{{}}, by {name.upper().replace('_', '-')}; to be read beside "
@@ -175,6 +177,6 @@ class MetricSuite:
         return columns
 
 
-def _by_full_name(columns: Sequence[Column], comparisons: Sequence[str]) -> dict[str, Column]:
+def _index_columns(columns: Sequence[Column], comparisons: Sequence[str]) -> dict[str, Column]:
     every = [column.compared(comparison) for comparison in comparisons for column in columns]
     return {column.full_name: column for column in every}

@@ -156,7 +156,7 @@ def metrics_json(result: Result) -> bytes:
         "missing": result.missing,
         "best_worst": result.best_worst,
     }
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode("utf-8", "backslashreplace")
 
 
@@ -166,7 +166,9 @@ def pairs_table(result: Result) -> pa.Table:
     The columns are grouped by comparison, in the order of `PREFIXES`.
     """
     texts = ("name", "status", "reason", "style", "face", "source_path", "target_path", "oracle_path")
-    columns = {name: pa.array([_text(getattr(pair, name)) for pair in result.pairs], pa.string()) for name in texts}
+    columns = {
+        name: pa.array([_escape_text(getattr(pair, name)) for pair in result.pairs], pa.string()) for name in texts
+    }
     names = dict.fromkeys(name for pair in result.pairs for name in pair.numbers)
     noted = [name for name in names if name.startswith(PREFIXES["made"])]
     known = [column.full_name for comparison in PREFIXES for column in result.columns_of(comparison)]
@@ -186,14 +188,14 @@ def _statistic_dicts(result: Result, table: Mapping[str, Statistic], comparison:
     return {column.name: asdict(table[column.full_name]) for column in columns if column.full_name in table}
 
 
-def _finite(value: Any) -> Any:
+def _replace_nonfinite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _replace_nonfinite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_replace_nonfinite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _text(value: str) -> str:
+def _escape_text(value: str) -> str:
     # Arrow takes valid UTF-8 alone; a file name that is not shows its odd bytes as \udcNN.
     return value.encode("utf-8", "backslashreplace").decode()

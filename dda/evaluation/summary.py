@@ -62,13 +62,13 @@ def summarize(
         )
     pairs = [measurement.pair for measurement in measured]
     has_oracle = any(name in pair.numbers for pair in pairs for name in suite.oracle_columns)
-    columns = suite.columns | _noted_columns(pairs, suite) | (suite.oracle_columns if has_oracle else {})
+    columns = suite.columns | _add_noted_columns(pairs, suite) | (suite.oracle_columns if has_oracle else {})
     styles = sorted({pair.style for pair in pairs} - {""})
 
     def statistics(of: Sequence[PairResult]) -> dict[str, Statistic]:
-        return {name: _statistic(column, of, seed) for name, column in columns.items()}
+        return {name: _compute_statistic(column, of, seed) for name, column in columns.items()}
 
-    numbers, missing = suite.measure_set(_pair_set(measured, columns, seed))
+    numbers, missing = suite.measure_set(_make_pair_set(measured, columns, seed))
     result = Result(
         title=title,
         pairs_root=pairs_root,
@@ -82,7 +82,7 @@ def summarize(
         set_columns={column.name: column for column in numbers},
         missing=suite.missing | missing,
         verdicts=[],
-        best_worst=_ends(pairs, [c for c in columns.values() if c.comparison in ("target", "oracle")]),
+        best_worst=_find_ends(pairs, [c for c in columns.values() if c.comparison in ("target", "oracle")]),
     )
     if oracle_root is not None:
         if lacking := sum(not pair.oracle_path for pair in pairs):
@@ -103,8 +103,8 @@ def _add_thumbnails(result: Result) -> None:
             pair.thumbnails = {side: make_thumbnail(read_image(Path(file))) for side, file in files.items() if file}
 
 
-def _noted_columns(pairs: Sequence[PairResult], suite: MetricSuite) -> dict[str, Column]:
-    """What the amplifier noted of its pairs, taken among the numbers of the targets."""
+def _add_noted_columns(pairs: Sequence[PairResult], suite: MetricSuite) -> dict[str, Column]:
+    """Add what the amplifier noted of its pairs to the numbers of the targets; return the columns."""
     noted = PREFIXES["made"] + RAW_LEAKAGE.name
     if not suite.measures("leakage") or not any(noted in pair.numbers for pair in pairs):
         return {}
@@ -114,14 +114,14 @@ def _noted_columns(pairs: Sequence[PairResult], suite: MetricSuite) -> dict[str,
     return {column.full_name: column for column in (RAW_LEAKAGE, RAW_LEAKAGE.compared("untouched"))}
 
 
-def _statistic(column: Column, pairs: Sequence[PairResult], seed: int) -> Statistic:
-    """The statistic of a column over pairs; one of a comparison with the oracle counts the pairs that have one."""
+def _compute_statistic(column: Column, pairs: Sequence[PairResult], seed: int) -> Statistic:
+    """Return the statistic of a column over the pairs that have it: for the oracle's, those with an oracle."""
     taken = [pair for pair in pairs if column.full_name in pair.numbers]
     values = [pair.numbers[column.full_name] for pair in taken]
     return bootstrap(np.array(values, float), [pair.face for pair in taken], seed)
 
 
-def _pair_set(measured: Sequence[Measurement], columns: Mapping[str, Column], seed: int) -> PairSet:
+def _make_pair_set(measured: Sequence[Measurement], columns: Mapping[str, Column], seed: int) -> PairSet:
     nothing = np.full((len(REGIONS), 3), np.nan)
     return PairSet(
         columns=columns,
@@ -140,18 +140,18 @@ def _pair_set(measured: Sequence[Measurement], columns: Mapping[str, Column], se
 # --- The two ends of each column --------------------------------------------------------------------------
 
 
-def _ends(pairs: Sequence[PairResult], columns: Sequence[Column]) -> dict[str, dict[str, list[str]]]:
-    """The pairs at the two ends of each column in which any pairs differ."""
+def _find_ends(pairs: Sequence[PairResult], columns: Sequence[Column]) -> dict[str, dict[str, list[str]]]:
+    """Return the pairs at the two ends of each column in which any pairs differ."""
     ends = {}
     for column in columns:
         numbers = [(pair.numbers.get(column.full_name, math.nan), pair.name) for pair in pairs]
         known = [(value, name) for value, name in numbers if not math.isnan(value)]
         if len({value for value, _ in known}) > 1:
-            ends[column.full_name] = _two_ends(known, column.better)
+            ends[column.full_name] = _pick_ends(known, column.better)
     return ends
 
 
-def _two_ends(known: Sequence[tuple[float, str]], better: str) -> dict[str, list[str]]:
+def _pick_ends(known: Sequence[tuple[float, str]], better: str) -> dict[str, list[str]]:
     ranked = [name for _, name in sorted((abs(value) if better == "zero" else value, name) for value, name in known)]
     count = min(MAX_NAMED_PAIRS, len(ranked) // 2)
     low, high = ranked[:count], ranked[: -count - 1 : -1]

@@ -93,7 +93,7 @@ def find_verdicts(result: Result) -> list[Verdict]:
 
 
 def _has_judged_numbers(result: Result) -> bool:
-    """Whether any number that a verdict is based on was measured."""
+    """Return whether any number that a verdict is based on was measured."""
     known = any(np.isfinite(_column(result, name)).any() for name in JUDGED_COLUMNS)
     return known or "separability" in result.set_values
 
@@ -194,7 +194,7 @@ def _describe_good_pairs(result: Result) -> str:
 
 
 def _make_verdicts(wrong: np.ndarray, whole: str, part: str, among: np.ndarray | None = None) -> list[Verdict]:
-    """A verdict where any pair is wrong: bad and of the whole set where most are, a warning that counts them if fewer.
+    """Return a verdict where any pair is wrong: bad where most are, else a warning that counts them.
 
     Args:
         wrong: (N,) bool.
@@ -212,6 +212,6 @@ def _make_verdicts(wrong: np.ndarray, whole: str, part: str, among: np.ndarray |
 
 
 def _column(result: Result, name: str) -> np.ndarray:
-    """One column of the measured pairs (N,), NaN where it was not measured."""
+    """Return one column of the measured pairs (N,), NaN where it was not measured."""
     values: Sequence[float] = [pair.numbers.get(name, np.nan) for pair in result.measured]
     return np.array(values, float)

@@ -53,7 +53,7 @@ class PairFiles:
 
 
 def find_pairs(root: Path, oracle: Path | None = None) -> list[PairFiles]:
-    """The pairs of `root`/source and `root`/target, matched by relative path without suffix, sorted by name.
+    """Return the pairs of `root`/source and `root`/target, matched by relative path without suffix, sorted by name.
 
     A picture without its counterpart is a pair with a reason. Styles and what was measured at composition come from
     `root`/metadata.csv where there is one (columns `source_file_name`, `style`, numbers).
@@ -69,11 +69,11 @@ def find_pairs(root: Path, oracle: Path | None = None) -> list[PairFiles]:
     """
     metadata = root / METADATA
     records = _csv_records(metadata) if metadata.is_file() else {}
-    return _with_oracle(_sorted(_match(root, records)), oracle)
+    return _add_oracles(_sorted(_match_pairs(root, records)), oracle)
 
 
 def find_run_pairs(run: Path, oracle: Path | None = None) -> list[PairFiles]:
-    """The pairs of a run of run_amplify.py, or of all jobs of a multirun, whose names then begin with the job's.
+    """Return the pairs of a run of run_amplify.py, or of all jobs of a multirun, whose names then begin with the job's.
 
     Jobs that have no manifest yet, or made no pair, are left out, and named in a warning.
 
@@ -81,7 +81,7 @@ def find_run_pairs(run: Path, oracle: Path | None = None) -> list[PairFiles]:
         UserError: `run` holds no finished run, or as `find_pairs` does.
     """
     if (run / MANIFEST).is_file():
-        return _warned_of_crops(_with_oracle(_sorted(_run_pairs(run)), oracle), [run])
+        return _check_crops(_add_oracles(_sorted(_run_pairs(run)), oracle), [run])
     jobs = [file.parent for file in sorted(run.glob(f"*/{MANIFEST}"))]
     if not jobs:
         raise UserError(
@@ -97,11 +97,11 @@ def find_run_pairs(run: Path, oracle: Path | None = None) -> list[PairFiles]:
     if empty := [job.name for job in jobs if job not in made]:
         _LOG.warning("run=%s: jobs that made no pair are left out: %s", run, ", ".join(empty))
     pairs = [pair for job in made for pair in _sorted(_run_pairs(job, f"{job.name}/"))]
-    return _warned_of_crops(_with_oracle(pairs, oracle), made)
+    return _check_crops(_add_oracles(pairs, oracle), made)
 
 
 def choose_pairs(pairs: Sequence[PairFiles], num_samples: int | None, seed: int) -> list[PairFiles]:
-    """`num_samples` of the pairs that have both files (None: all), and every pair that has not, in the given order.
+    """Choose `num_samples` of the pairs with both files (None: all), and every pair without, in the given order.
 
     The choice depends on the seed and the names alone; a larger one includes a smaller one.
     """
@@ -113,9 +113,9 @@ def choose_pairs(pairs: Sequence[PairFiles], num_samples: int | None, seed: int)
     return [pair for pair in pairs if pair.reason or pair.name in chosen]
 
 
-def _warned_of_crops(pairs: list[PairFiles], jobs: Sequence[Path]) -> list[PairFiles]:
-    """The pairs; with a warning where truths have the names of photos of which runs took crops."""
-    photos = any(pair.oracle and _stem(pair.oracle.name) != PurePosixPath(pair.name).name for pair in pairs)
+def _check_crops(pairs: list[PairFiles], jobs: Sequence[Path]) -> list[PairFiles]:
+    """Return the pairs; warn where true targets have the names of photos of which runs took crops."""
+    photos = any(pair.oracle and _drop_suffix(pair.oracle.name) != PurePosixPath(pair.name).name for pair in pairs)
     if photos and any((read_settings(job) or {}).get("dataset.align") == "ffhq" for job in jobs):
         _LOG.warning(
             "oracle: its pictures have the names of photos, of which the run took crops (dataset.align=ffhq); unless "
@@ -144,14 +144,16 @@ def _sorted(pairs: Iterator[PairFiles]) -> list[PairFiles]:
 
 
 def _run_pairs(run: Path, prefix: str = "") -> Iterator[PairFiles]:
-    """The pairs of the manifest. What else is there belongs to an extension that has not come to its end."""
-    records = _records(pq.read_table(run / MANIFEST), "name")
-    return (pair for pair in _match(run / DATA_FOLDER, records, prefix) if pair.name.removeprefix(prefix) in records)
+    """Return the pairs of the manifest. What else is there belongs to an extension that has not come to its end."""
+    records = _index_records(pq.read_table(run / MANIFEST), "name")
+    return (
+        pair for pair in _match_pairs(run / DATA_FOLDER, records, prefix) if pair.name.removeprefix(prefix) in records
+    )
 
 
-def _match(root: Path, records: Mapping[str, Mapping[str, Any]], prefix: str = "") -> Iterator[PairFiles]:
-    """Every name that a source, a target or a record has, with its files or the reason why there is no pair."""
-    sources, targets = _pictures(root / "source"), _pictures(root / "target")
+def _match_pairs(root: Path, records: Mapping[str, Mapping[str, Any]], prefix: str = "") -> Iterator[PairFiles]:
+    """Yield every name that a source, a target or a record has, with its files or the reason why there is no pair."""
+    sources, targets = _list_pictures(root / "source"), _list_pictures(root / "target")
     if not sources and not targets:
         raise UserError(f"no pictures in {root}/source and {root}/target: looked for {' '.join(SUFFIXES)}")
     for name in {*sources, *targets, *records}:
@@ -164,18 +166,18 @@ def _match(root: Path, records: Mapping[str, Mapping[str, Any]], prefix: str = "
             style=str(record.get("style") or ""),
             path=str(record.get("path") or ""),
             made=record.get("made", {}),
-            reason="; ".join(reason for side, files in found.items() if (reason := _reason(side, files))),
+            reason="; ".join(reason for side, files in found.items() if (reason := _explain_missing(side, files))),
         )
 
 
-def _reason(side: str, files: Sequence[Path]) -> str:
+def _explain_missing(side: str, files: Sequence[Path]) -> str:
     if not files:
         return f"no {side} of this name"
     return f"several {side}s of this name: {', '.join(file.name for file in files)}" if len(files) > 1 else ""
 
 
-def _pictures(folder: Path) -> dict[str, list[Path]]:
-    """The picture files below a folder by relative path without suffix; hidden ones are passed over."""
+def _list_pictures(folder: Path) -> dict[str, list[Path]]:
+    """Return the picture files below a folder by relative path without suffix; hidden ones are passed over."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: pairs lie in DIR/source and DIR/target under equal names")
     found: dict[str, list[Path]] = {}
@@ -184,23 +186,23 @@ def _pictures(folder: Path) -> dict[str, list[Path]]:
         for name in sorted(names):
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 file = Path(parent, name)
-                found.setdefault(_stem(file.relative_to(folder).as_posix()), []).append(file)
+                found.setdefault(_drop_suffix(file.relative_to(folder).as_posix()), []).append(file)
     return found
 
 
-def _stem(path: str) -> str:
-    """A relative path without its suffix; other dots belong to the name.
+def _drop_suffix(path: str) -> str:
+    """Return a relative path without its suffix; other dots belong to the name.
 
     Composed (NFC): a Mac may write é or 민 as several letters that look like one.
     """
     return unicodedata.normalize("NFC", str(PurePosixPath(path).with_suffix("")))
 
 
-def _with_oracle(pairs: list[PairFiles], oracle: Path | None) -> list[PairFiles]:
+def _add_oracles(pairs: list[PairFiles], oracle: Path | None) -> list[PairFiles]:
     if oracle is None:
         return pairs
-    truths = _pictures(oracle / "target" if (oracle / "target").is_dir() else oracle)
-    matched = [_with_truth(pair, truths) for pair in pairs]
+    truths = _list_pictures(oracle / "target" if (oracle / "target").is_dir() else oracle)
+    matched = [_add_oracle(pair, truths) for pair in pairs]
     if not any(pair.oracle for pair in matched):
         raise UserError(
             f"oracle={oracle}: none of its {len(truths)} pictures has the name of a pair, such as {pairs[0].name}"
@@ -217,10 +219,12 @@ def _with_oracle(pairs: list[PairFiles], oracle: Path | None) -> list[PairFiles]
     return matched
 
 
-def _with_truth(pair: PairFiles, truths: Mapping[str, list[Path]]) -> PairFiles:
-    names = dict.fromkeys([pair.name, _stem(pair.path)] if pair.path else [pair.name])
+def _add_oracle(pair: PairFiles, truths: Mapping[str, list[Path]]) -> PairFiles:
+    names = dict.fromkeys([pair.name, _drop_suffix(pair.path)] if pair.path else [pair.name])
     files = [file for name in names for file in truths.get(name, [])]  # of the pair's name and of its picture's
-    reasons = [reason for reason in (pair.reason, _reason("oracle", files) if len(files) > 1 else "") if reason]
+    reasons = [
+        reason for reason in (pair.reason, _explain_missing("oracle", files) if len(files) > 1 else "") if reason
+    ]
     return replace(pair, oracle=files[0] if files else None, reason="; ".join(reasons))
 
 
@@ -241,11 +245,11 @@ def _csv_records(file: Path) -> dict[str, dict[str, Any]]:
     for line, name in enumerate(table.column("source_file_name").to_pylist(), start=2):
         if str(name or "").strip("/") in ("", ".", "source"):
             raise UserError(f"{file}: row {line} has no source_file_name; give it, or take the row out")
-    return _records(table, "source_file_name")
+    return _index_records(table, "source_file_name")
 
 
-def _records(table: pa.Table, key: str) -> dict[str, dict[str, Any]]:
-    """The rows of a manifest or a metadata.csv by the name of their pair; what was measured under "made"."""
+def _index_records(table: pa.Table, key: str) -> dict[str, dict[str, Any]]:
+    """Return the rows of a manifest or a metadata.csv by the name of their pair; what was measured under "made"."""
     measures = [
         column.name
         for column in table.schema
@@ -256,5 +260,5 @@ def _records(table: pa.Table, key: str) -> dict[str, dict[str, Any]]:
         made = {measure: float(row[measure]) for measure in measures if row[measure] is not None}
         path = PurePosixPath(str(row[key]))
         name = path.relative_to("source") if path.parts[:1] == ("source",) else path
-        records[_stem(str(name))] = {"style": row.get("style"), "path": row.get("path"), "made": made}
+        records[_drop_suffix(str(name))] = {"style": row.get("style"), "path": row.get("path"), "made": made}
     return records

@@ -158,7 +158,7 @@ class PairGenerator:
                 for pair in group:
                     for index, face in enumerate(faces):
                         if isinstance(face, SourceError):
-                            yield PairOutcome(_refused_row(pair, index, face))
+                            yield PairOutcome(_make_refused_row(pair, index, face))
                         else:
                             yield _Job(pair, face)
 
@@ -190,11 +190,11 @@ class PairGenerator:
         faces = {id(job.face): job.face for job in jobs}
         indices = {key: index for index, key in enumerate(faces)}
         with self.times.measure("model"):
-            padded_faces = _padded(list(faces.values()), self.batch_size)
+            padded_faces = _pad(list(faces.values()), self.batch_size)
             batch = FaceBatch.from_prepared(self.pipeline, padded_faces, self.seed)
         for begin in range(0, len(jobs), self.batch_size):
             chunk = jobs[begin : begin + self.batch_size]
-            padded = _padded(chunk, self.batch_size)
+            padded = _pad(chunk, self.batch_size)
             with self.times.measure("model"):  # the targets come back to the CPU, which waits for the device
                 painted = batch.paint(
                     [indices[id(job.face)] for job in padded],
@@ -206,7 +206,7 @@ class PairGenerator:
 
     def _outcome(self, job: _Job, painted: PaintedFaces, row: int) -> PairOutcome:
         if not painted.is_finite[row]:
-            return PairOutcome(_refused_row(job.pair, job.face.index, _NOT_FINITE))
+            return PairOutcome(_make_refused_row(job.pair, job.face.index, _NOT_FINITE))
         target = to_uint8(painted.target[row])
         measures = {
             **_measure_change(job.face, target),
@@ -231,13 +231,13 @@ def _first_faces(jobs: Sequence[_Job], count: int) -> Sequence[_Job]:
     return jobs[: next(fitting)]
 
 
-def _padded(items: Sequence[T], size: int) -> list[T]:
+def _pad(items: Sequence[T], size: int) -> list[T]:
     """Repeat the last item up to ``size``: a pass of the model always has the same number of rows."""
     return [*items, *[items[-1]] * (size - len(items))]
 
 
-def _refused_row(pair: PlannedPair, face: int, error: SourceError) -> PairRow:
-    """The row of a pair whose source gives none."""
+def _make_refused_row(pair: PlannedPair, face: int, error: SourceError) -> PairRow:
+    """Return the row of a pair whose source gives none."""
     return PairRow(pair.place, face, pair.path, pair.style, 0, error.status, error.stage, error.reason, "", "")
 
 

@@ -78,7 +78,7 @@ class JournalContents:
 
 
 def journal_file(run_dir: Path, shard_index: int, shard_count: int) -> Path:
-    """Where the journal of a shard is."""
+    """Return where the journal of a shard is."""
     return run_dir / f"journal-{shard_index}of{shard_count}.jsonl"
 
 
@@ -93,7 +93,7 @@ def read_journal(file: Path) -> JournalContents:
     contents.size = data.rfind(b"\n") + 1
     for number, line in enumerate(data[: contents.size].splitlines(), start=1):
         try:
-            _take(contents, json.loads(line))
+            _apply_entry(contents, json.loads(line))
         except (ValueError, TypeError, LookupError) as error:
             raise UserError(
                 f"{file}:{number}: damaged line ({error}): delete this line to make its pair again"
@@ -102,7 +102,7 @@ def read_journal(file: Path) -> JournalContents:
         place, _ = next(reversed(contents.rows))
         begun = f'{{"place": {place},'.encode()
         if torn.startswith(begun) or begun.startswith(torn):
-            _forget(contents, place)
+            _forget_place(contents, place)
             # Left in the file, they would look complete once the torn line is cut off.
             whole = data[: contents.size].splitlines(keepends=True)
             while whole and whole[-1].startswith(begun):
@@ -111,7 +111,7 @@ def read_journal(file: Path) -> JournalContents:
 
 
 def find_journals(run_dir: Path) -> tuple[dict[int, Path], int]:
-    """The journals in a run's folder by shard, and the number of shards (0 if there is no journal).
+    """Return the journals in a run's folder by shard, and the number of shards (0 if there is no journal).
 
     Raises:
         UserError: the journals disagree about the number of shards.
@@ -198,10 +198,10 @@ class Journal:
             raise
         self._contents.size += len(data)
         for entry in entries:
-            _take(self._contents, entry)
+            _apply_entry(self._contents, entry)
 
 
-def _take(contents: JournalContents, entry: dict[str, Any]) -> None:
+def _apply_entry(contents: JournalContents, entry: dict[str, Any]) -> None:
     contents.finished = "finished" in entry
     if contents.finished:
         contents.num_pairs = entry["num_pairs"]
@@ -209,11 +209,11 @@ def _take(contents: JournalContents, entry: dict[str, Any]) -> None:
     else:
         row = PairRow(**entry)
         if row.face == 0:  # a place tried again begins anew: fewer faces may be found in its picture
-            _forget(contents, row.place)
+            _forget_place(contents, row.place)
         contents.rows[row.place, row.face] = row
 
 
-def _forget(contents: JournalContents, place: int) -> None:
+def _forget_place(contents: JournalContents, place: int) -> None:
     for face in itertools.count():
         if contents.rows.pop((place, face), None) is None:
             return

@@ -15,7 +15,7 @@ from dda.pairs.run_files import DATA_FOLDER, MANIFEST, METADATA
 
 
 def read_rows(run_dir: Path) -> list[PairRow]:
-    """The latest row of each (place, face) in all journals of a run, sorted by them.
+    """Return the latest row of each (place, face) in all journals of a run, sorted by them.
 
     Raises:
         UserError: a journal is damaged, or the journals belong to runs of different shard counts.
@@ -26,7 +26,7 @@ def read_rows(run_dir: Path) -> list[PairRow]:
 
 
 def lock_tables(run_dir: Path) -> BaseFileLock:
-    """Held while what stands for the whole run is written: two shards may finish at once."""
+    """Lock the files of the whole run while they are written: two shards may finish at once."""
     return FileLock(run_dir / ".manifest.lock")
 
 
@@ -39,25 +39,25 @@ def write_manifest(run_dir: Path) -> pa.Table:
     Nothing in them depends on the time, the shards or the order in which the pairs were made.
     """
     with lock_tables(run_dir):
-        table = _table([row for row in read_rows(run_dir) if row.status == "ok"])
+        table = _make_table([row for row in read_rows(run_dir) if row.status == "ok"])
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
         (run_dir / DATA_FOLDER).mkdir(exist_ok=True)
-        write_atomically(run_dir / DATA_FOLDER / METADATA, _metadata(table))
+        write_atomically(run_dir / DATA_FOLDER / METADATA, _make_metadata_csv(table))
         write_atomically(run_dir / MANIFEST, buffer.getvalue())
     return table
 
 
-def _table(rows: list[PairRow]) -> pa.Table:
+def _make_table(rows: list[PairRow]) -> pa.Table:
     columns = {
         "place": pa.array([row.place for row in rows], pa.int64()),
         "face": pa.array([row.face for row in rows], pa.int64()),
-        "path": _strings(row.path for row in rows),
-        "style": _strings(row.style for row in rows),
-        "name": _strings(row.name for row in rows),
-        "source": _strings(f"{DATA_FOLDER}/source/{row.name}" for row in rows),
-        "target": _strings(f"{DATA_FOLDER}/target/{row.name}" for row in rows),
-        "content_hash": _strings(row.content_hash for row in rows),
+        "path": _make_strings(row.path for row in rows),
+        "style": _make_strings(row.style for row in rows),
+        "name": _make_strings(row.name for row in rows),
+        "source": _make_strings(f"{DATA_FOLDER}/source/{row.name}" for row in rows),
+        "target": _make_strings(f"{DATA_FOLDER}/target/{row.name}" for row in rows),
+        "content_hash": _make_strings(row.content_hash for row in rows),
         "attempt": pa.array([row.attempt for row in rows], pa.int64()),
     }
     for measure in sorted({measure for row in rows for measure in row.measures}):
@@ -65,13 +65,13 @@ def _table(rows: list[PairRow]) -> pa.Table:
     return pa.table(columns)
 
 
-def _strings(values: Iterable[str]) -> pa.Array:
+def _make_strings(values: Iterable[str]) -> pa.Array:
     # Arrow takes valid UTF-8 alone; a file name that is not shows its odd bytes as \udcNN.
     return pa.array([value.encode("utf-8", "backslashreplace").decode() for value in values], pa.string())
 
 
-def _metadata(table: pa.Table) -> bytes:
-    """CSV of the table. Of an image folder, `*_file_name` columns become images; paths start at the CSV."""
+def _make_metadata_csv(table: pa.Table) -> bytes:
+    """Return the table as CSV. Of an image folder, `*_file_name` columns become images; paths start at the CSV."""
     others = table.drop_columns(["source", "target", "name"])
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

@@ -84,14 +84,14 @@ class Plan:
         return len(self) if self.assignment == "all" else len(self.faces)
 
     def pair(self, place: int) -> PlannedPair:
-        """The pair at `place`, 0 <= place < len(plan)."""
+        """Return the pair at `place`, 0 <= place < len(plan)."""
         if not 0 <= place < len(self):
             raise IndexError(f"place {place} is outside a plan of {len(self)} pairs")
         face, turn = self._face_and_turn(place)
         return PlannedPair(place, self.faces[face], self.styles[self.deal[face, turn]])
 
     def shard(self, index: int, count: int, num_pairs: int | None) -> ShardPlan:
-        """The part of shard `index` of `count` in a run of `num_pairs` pairs.
+        """Return the part of shard `index` of `count` in a run of `num_pairs` pairs.
 
         With a number of pairs the shard may go on beyond its first places, to replace rejected pairs; with
         None it tries each of its places of the first round once.
@@ -125,27 +125,27 @@ def make_plan(paths: Sequence[str], styles: Sequence[str], assignment: str, seed
         raise ValueError(f"assignment is {assignment!r}, allowed are {', '.join(ASSIGNMENTS)}")
     if not paths or not styles or len(set(paths)) < len(paths) or len(set(styles)) < len(styles):
         raise ValueError("a plan needs at least one path and one style, and none of them twice")
-    keys = _keys(sorted(paths), len(styles), seed)
+    keys = _draw_keys(sorted(paths), len(styles), seed)
     order = np.argsort(keys[:, 0], kind="stable")
     faces = np.array(sorted(paths), dtype=object)[order].tolist()
-    deal = _deal(keys[order, 1:], assignment)
+    deal = _deal_styles(keys[order, 1:], assignment)
     return Plan(faces, list(styles), assignment, deal, _fingerprint(sorted(paths), styles, assignment, seed))
 
 
-def _keys(paths: Sequence[str], styles: int, seed: int) -> np.ndarray:
-    """uint64 (paths, 1 + styles): random numbers that depend on the seed and the path alone."""
+def _draw_keys(paths: Sequence[str], styles: int, seed: int) -> np.ndarray:
+    """Draw random numbers, uint64 (paths, 1 + styles), that depend on the seed and the path alone."""
     prefix = hashlib.shake_256(f"plan {seed} ".encode())
     width = 8 * (1 + styles)
     digests = bytearray()
     for path in paths:
         stream = prefix.copy()
-        stream.update(_encode(path))
+        stream.update(_encode_path(path))
         digests += stream.digest(width)
     return np.frombuffer(bytes(digests), dtype="<u8").reshape(len(paths), 1 + styles)
 
 
-def _deal(keys: np.ndarray, assignment: str) -> np.ndarray:
-    """(faces, styles) keys to (faces, styles) indices of styles, every row a permutation."""
+def _deal_styles(keys: np.ndarray, assignment: str) -> np.ndarray:
+    """Turn keys (faces, styles) into indices of styles (faces, styles), every row a permutation."""
     faces, styles = keys.shape
     if assignment == "all":
         return np.broadcast_to(np.arange(styles), (faces, styles))
@@ -163,5 +163,5 @@ def _fingerprint(paths: Sequence[str], styles: Sequence[str], assignment: str, s
     return hashlib.sha256(json.dumps([paths, list(styles), assignment, seed]).encode()).hexdigest()
 
 
-def _encode(path: str) -> bytes:
+def _encode_path(path: str) -> bytes:
     return path.encode("utf-8", "surrogatepass")  # names that are not UTF-8 reach us with lone surrogates

@@ -45,7 +45,7 @@ def check_settings(run_dir: Path, settings: Mapping[str, Any]) -> None:
         raise OptionError("run_name", "is a single run; give the sweep another run_name", run_dir.parent.name)
     if (stored := read_settings(run_dir)) is None:
         return
-    for key, before, now in _differences(stored, _flatten(json.loads(_to_json(settings)))):
+    for key, before, now in _find_differences(stored, _flatten(json.loads(_to_json(settings)))):
         raise OptionError(
             key,
             f"is {_shorten(now)} now, but {run_dir} was begun with {_shorten(before)}; "
@@ -73,7 +73,7 @@ def _to_json(settings: Mapping[str, Any]) -> str:
 
 
 def _flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted keys."""
+    """Return nested settings by their dotted keys."""
     if not isinstance(settings, dict) or not settings:
         return {prefix: settings}
     flat: dict[str, Any] = {}
@@ -82,8 +82,8 @@ def _flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Keys whose values differ between two settings, with both values; a key that is missing is None."""
+def _find_differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the keys whose values differ between two settings, with both values; a missing key is None."""
     for key in sorted(stored.keys() | given.keys()):
         if stored.get(key) != given.get(key):
             yield key, stored.get(key), given.get(key)

@@ -10,7 +10,7 @@ from dda.png import encode_png
 
 
 def pair_name(place: int, face: int) -> str:
-    """File name of a pair: image_0003.png, and image_0003_1.png for a picture's second face."""
+    """Return the file name of a pair: image_0003.png, and image_0003_1.png for a picture's second face."""
     return f"image_{place:04d}_{face}.png" if face else f"image_{place:04d}.png"
 
 
@@ -49,7 +49,7 @@ class PairWriter:
 
 
 def pair_exists(run_dir: Path, name: str) -> bool:
-    """Whether both files of a pair are there."""
+    """Return whether both files of a pair are there."""
     return all((run_dir / DATA_FOLDER / side / name).is_file() for side in ("source", "target"))
 
 

@@ -14,7 +14,7 @@ OTHER_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun
 
 
 def find_font(text: str, size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, or where it lacks letters of the text, the first font of this system that has them all."""
+    """Return DejaVu Sans or, where it lacks letters of the text, the first font of this system that has all."""
     letters = frozenset(map(ord, text))
     paths = [_DEJAVU]
     if not letters <= _letters(_DEJAVU):
@@ -29,7 +29,7 @@ def _letters(font: str) -> frozenset[int]:
 
 @cache
 def installed_fonts() -> dict[str, str]:
-    """Files of the fonts of this system, and of matplotlib's own, by name."""
+    """Return the files of the fonts of this system, and of matplotlib's own, by name."""
     logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # not to tell of its own cache
     from matplotlib import font_manager  # searches the whole system when first imported
 

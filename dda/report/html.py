@@ -39,98 +39,100 @@ _HEADLINES = {
     "good": "No fault found in these pairs",
     "none": "No verdict: nothing that it goes by was measured",
 }
-_WORDS = {"bad": "Fault", "warn": "Warning", "good": "Good", "none": "Not judged"}
+_LEVEL_WORDS = {"bad": "Fault", "warn": "Warning", "good": "Good", "none": "Not judged"}
 _LEVELS = ("bad", "warn", "good", "none")  # worst first
 _PLOT_KINDS = {"strength": "wide", "skin": "half", "distribution": "third"}
 
 
 def html_report(result: Result, plots: Mapping[str, np.ndarray]) -> bytes:
-    """The page, UTF-8 encoded.
+    """Return the report as a page, UTF-8 encoded.
 
     Args:
         result: what was measured; pairs carry their thumbnails.
         plots: figures by file name without suffix, uint8 (H, W, 3), as `dda.report.plots.draw_plots` draws them.
     """
-    css, script = _asset("report.css"), _asset("report.js")
+    css, script = _read_asset("report.css"), _read_asset("report.js")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.from_string(_asset("report.html.j2")).render(
-        policy=_policy(css, script),
+    page = environment.from_string(_read_asset("report.html.j2")).render(
+        policy=_make_security_policy(css, script),
         css=Markup(css),
         script=Markup(script),
-        data=htmlsafe_json_dumps(_data(result)),  # as <script> cannot be left: < > & ' are written \u00XX
+        data=htmlsafe_json_dumps(_make_script_data(result)),  # as <script> cannot be left: < > & ' are written \u00XX
         title=result.title,
-        created=f"Measured {_readable(result.created)}.",
-        facts=_facts(result),
+        created=f"Measured {_format_time(result.created)}.",
+        facts=_list_facts(result),
         pairs_root=result.pairs_root,
         oracle_root=result.oracle_root,
-        verdict=_verdict(result),
+        verdict=_describe_verdicts(result),
         directions=_DIRECTIONS,
-        summary=_summary_rows(result, "target", "untouched"),
-        oracle=_summary_rows(result, "oracle", "untouched_oracle"),
+        summary=_make_summary_rows(result, "target", "untouched"),
+        oracle=_make_summary_rows(result, "oracle", "untouched_oracle"),
         set_values=[
-            _describe(column) | {"value": _set_value(result, name)}
+            _describe_column(column) | {"value": _format_set_value(result, name)}
             for name, column in result.set_columns.items()
             if not name.startswith(("tone_gap_", "tone_rank_"))
         ],
-        skin_tones=_skin_tones(result),
+        skin_tones=_make_skin_tone_rows(result),
         missing=[(column_label(name), reason) for name, reason in result.missing.items()],
-        legend=[_describe(column) for column in result.columns_of("target")],
-        by_style=_by_style(result),
-        plots=[_plot(name, picture) for name, picture in plots.items()],
+        legend=[_describe_column(column) for column in result.columns_of("target")],
+        by_style=_make_style_table(result),
+        plots=[_describe_plot(name, picture) for name, picture in plots.items()],
     )
     return page.encode("utf-8", "backslashreplace")  # a file name may hold bytes that are no valid text
 
 
-def _asset(name: str) -> str:
+def _read_asset(name: str) -> str:
     return (_ASSETS / name).read_text("utf-8")
 
 
-def _policy(css: str, script: str) -> str:
+def _make_security_policy(css: str, script: str) -> str:
     return "; ".join(
         [
             "default-src 'none'",
             "img-src data:",
-            f"style-src '{_digest(css)}'",
-            f"script-src '{_digest(script)}'",
+            f"style-src '{_hash_source(css)}'",
+            f"script-src '{_hash_source(script)}'",
             "base-uri 'none'",
             "form-action 'none'",
         ]
     )
 
 
-def _digest(text: str) -> str:
+def _hash_source(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _facts(result: Result) -> list[str]:
+def _list_facts(result: Result) -> list[str]:
     styles = Counter(pair.style for pair in result.measured if pair.style)
     faces = {pair.face for pair in result.measured}
-    facts = [_count(len(result.measured), "pair") + " measured"]
+    facts = [_format_count(len(result.measured), "pair") + " measured"]
     if result.rejected:
         facts.append(f"{len(result.rejected)} rejected")
     if styles:
-        facts.append(_count(len(styles), "style"))
-    return [*facts, _count(len(faces), "face")]
+        facts.append(_format_count(len(styles), "style"))
+    return [*facts, _format_count(len(faces), "face")]
 
 
-def _count(count: int, noun: str) -> str:
+def _format_count(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def _readable(created: str) -> str:
+def _format_time(created: str) -> str:
     return f"{datetime.fromisoformat(created):%Y-%m-%d %H:%M} UTC"
 
 
-def _verdict(result: Result) -> dict[str, Any]:
+def _describe_verdicts(result: Result) -> dict[str, Any]:
     found = sorted(result.verdicts, key=lambda verdict: _LEVELS.index(verdict.level))
     level = found[0].level if found else "none"
-    findings = [{"level": verdict.level, "word": _WORDS[verdict.level], "text": verdict.text} for verdict in found]
+    findings = [
+        {"level": verdict.level, "word": _LEVEL_WORDS[verdict.level], "text": verdict.text} for verdict in found
+    ]
     return {"level": level, "headline": _HEADLINES[level], "findings": findings}
 
 
-def _describe(column: Column) -> dict[str, str]:
+def _describe_column(column: Column) -> dict[str, str]:
     low, high = (f"{end:g}" if math.isfinite(end) else format_number(end, 0) for end in (column.low, column.high))
     return {
         "label": column_label(column.name),
@@ -142,24 +144,24 @@ def _describe(column: Column) -> dict[str, str]:
     }
 
 
-def _summary_rows(result: Result, comparison: str, untouched: str) -> list[dict[str, Any]]:
+def _make_summary_rows(result: Result, comparison: str, untouched: str) -> list[dict[str, Any]]:
     return [
-        _summary_row(column, result.statistic(column), result.statistic(column, untouched))
+        _make_summary_row(column, result.statistic(column), result.statistic(column, untouched))
         for column in result.columns_of(comparison)
     ]
 
 
-def _summary_row(column: Column, ours: Statistic | None, untouched: Statistic | None) -> dict[str, Any]:
+def _make_summary_row(column: Column, ours: Statistic | None, untouched: Statistic | None) -> dict[str, Any]:
     decimals = count_decimals((statistic.mean for statistic in (ours, untouched) if statistic), column.unit)
-    return _describe(column) | {
-        "ours": _estimate(ours, decimals),
-        "baseline": _estimate(untouched, decimals),
+    return _describe_column(column) | {
+        "ours": _format_estimate(ours, decimals),
+        "baseline": _format_estimate(untouched, decimals),
         "count": ours.count if ours else 0,
     }
 
 
-def _estimate(statistic: Statistic | None, decimals: int) -> dict[str, str] | None:
-    """Mean and interval as text; no interval where it is a point, but for rounding, or unknown."""
+def _format_estimate(statistic: Statistic | None, decimals: int) -> dict[str, str] | None:
+    """Return mean and interval as text; no interval where it is a point, but for rounding, or unknown."""
     if statistic is None or math.isnan(statistic.mean):
         return None
     low, high = statistic.low, statistic.high
@@ -168,46 +170,48 @@ def _estimate(statistic: Statistic | None, decimals: int) -> dict[str, str] | No
     return {"mean": format_number(statistic.mean, decimals), "interval": interval}
 
 
-def _set_value(result: Result, name: str) -> str:
+def _format_set_value(result: Result, name: str) -> str:
     value = result.set_values[name]
     return format_number(value, count_decimals([value], result.set_columns[name].unit))
 
 
-def _skin_tones(result: Result) -> list[dict[str, str]]:
-    """A row a metric: its gap over skin tones, and its rank correlation with them."""
+def _make_skin_tone_rows(result: Result) -> list[dict[str, str]]:
+    """Return a row for each metric: its gap over skin tones, and its rank correlation with them."""
     names = [name.removeprefix("tone_gap_") for name in result.set_columns if name.startswith("tone_gap_")]
     ranks = {name: result.set_values.get(f"tone_rank_{name}", math.nan) for name in names}
     return [
-        _describe(result.set_columns[f"tone_gap_{name}"])
+        _describe_column(result.set_columns[f"tone_gap_{name}"])
         | {
             "label": column_label(name),
-            "gap": _set_value(result, f"tone_gap_{name}"),
+            "gap": _format_set_value(result, f"tone_gap_{name}"),
             "rank": format_number(ranks[name], count_decimals(ranks.values(), "")),
         }
         for name in names
     ]
 
 
-def _by_style(result: Result) -> dict[str, Any]:
+def _make_style_table(result: Result) -> dict[str, Any]:
     counts = Counter(pair.style for pair in result.measured)
     tables = list(result.by_style.values())
     rows = []
     for comparison, untouched in (("target", "untouched"), ("oracle", "untouched_oracle")):
         for column in result.columns_of(comparison):
-            row = _style_row(
+            row = _make_style_row(
                 column, [table.get(column.full_name) for table in tables], result.statistic(column, untouched)
             )
             rows.append(row | {"label": column_label(column.full_name)})
     return {"styles": [{"name": style, "count": counts[style]} for style in result.by_style], "rows": rows}
 
 
-def _style_row(column: Column, of_styles: Sequence[Statistic | None], untouched: Statistic | None) -> dict[str, Any]:
+def _make_style_row(
+    column: Column, of_styles: Sequence[Statistic | None], untouched: Statistic | None
+) -> dict[str, Any]:
     decimals = count_decimals((statistic.mean for statistic in (*of_styles, untouched) if statistic), column.unit)
-    cells = [_estimate(statistic, decimals) for statistic in of_styles]
-    return _describe(column) | {"cells": cells, "untouched": _estimate(untouched, decimals)}
+    cells = [_format_estimate(statistic, decimals) for statistic in of_styles]
+    return _describe_column(column) | {"cells": cells, "untouched": _format_estimate(untouched, decimals)}
 
 
-def _plot(name: str, picture: np.ndarray) -> dict[str, Any]:
+def _describe_plot(name: str, picture: np.ndarray) -> dict[str, Any]:
     kind, _, rest = name.partition("_")
     if kind == "distribution":
         caption = f"{column_label(rest)} by style"
@@ -227,22 +231,22 @@ def _plot(name: str, picture: np.ndarray) -> dict[str, Any]:
 # --- What the script shows -------------------------------------------------------------------------------
 
 
-def _data(result: Result) -> dict[str, Any]:
-    """Everything about single pairs, for JSON; every picture is in it once, however many pairs share it."""
+def _make_script_data(result: Result) -> dict[str, Any]:
+    """Return everything about single pairs, for JSON; every picture is in it once, however many pairs share it."""
     pictures: dict[bytes, int] = {}
     for pair in result.pairs:
         for jpeg in pair.thumbnails.values():
             pictures.setdefault(jpeg, len(pictures))
     return {
-        "columns": [_column(column, result) for column in result.columns_of("target")],
-        "oracle_columns": [_column(column, result) for column in result.columns_of("oracle")],
-        "pairs": [_pair(pair, result, pictures) for pair in result.pairs],
+        "columns": [_describe_script_column(column, result) for column in result.columns_of("target")],
+        "oracle_columns": [_describe_script_column(column, result) for column in result.columns_of("oracle")],
+        "pairs": [_describe_pair(pair, result, pictures) for pair in result.pairs],
         "pictures": [base64.b64encode(jpeg).decode() for jpeg in pictures],
         "best_worst": result.best_worst,
     }
 
 
-def _column(column: Column, result: Result) -> dict[str, Any]:
+def _describe_script_column(column: Column, result: Result) -> dict[str, Any]:
     values = (pair.numbers.get(column.full_name, math.nan) for pair in result.measured)
     statistic = result.statistic(column)
     return {
@@ -251,11 +255,11 @@ def _column(column: Column, result: Result) -> dict[str, Any]:
         "unit": unit_label(column.unit),
         "about": f"{column.about} {_DIRECTIONS[column.better]['about']}.",
         "digits": count_decimals(values, column.unit),
-        "mean": _json(statistic.mean if statistic else math.nan),
+        "mean": _to_json_number(statistic.mean if statistic else math.nan),
     }
 
 
-def _pair(pair: PairResult, result: Result, pictures: Mapping[bytes, int]) -> dict[str, Any]:
+def _describe_pair(pair: PairResult, result: Result, pictures: Mapping[bytes, int]) -> dict[str, Any]:
     paths = {"source": pair.source_path, "target": pair.target_path, "oracle": pair.oracle_path}
     return {
         "name": pair.name,
@@ -263,24 +267,24 @@ def _pair(pair: PairResult, result: Result, pictures: Mapping[bytes, int]) -> di
         "reason": pair.reason,
         "style": pair.style,
         "paths": {side: path for side, path in paths.items() if path},
-        "values": _numbers(pair, result, "target"),
-        "baseline": _numbers(pair, result, "untouched"),
-        "against_oracle": _numbers(pair, result, "oracle"),
-        "untouched_against_oracle": _numbers(pair, result, "untouched_oracle"),
+        "values": _list_numbers(pair, result, "target"),
+        "baseline": _list_numbers(pair, result, "untouched"),
+        "against_oracle": _list_numbers(pair, result, "oracle"),
+        "untouched_against_oracle": _list_numbers(pair, result, "untouched_oracle"),
         "pictures": {side: pictures[jpeg] for side, jpeg in pair.thumbnails.items()},
     }
 
 
-def _numbers(pair: PairResult, result: Result, comparison: str) -> list[float | str | None]:
-    """The numbers of one comparison in the order of its columns; none where a pair has no oracle."""
+def _list_numbers(pair: PairResult, result: Result, comparison: str) -> list[float | str | None]:
+    """Return the numbers of one comparison in the order of its columns; none where a pair has no oracle."""
     names = [column.full_name for column in result.columns_of(comparison)]
     if comparison in ("oracle", "untouched_oracle") and not any(name in pair.numbers for name in names):
         return []
-    return [_json(pair.numbers.get(name, math.nan)) for name in names]
+    return [_to_json_number(pair.numbers.get(name, math.nan)) for name in names]
 
 
-def _json(value: float) -> float | str | None:
-    """A number for JSON, which has neither NaN (null) nor infinities (a string that Number() reads)."""
+def _to_json_number(value: float) -> float | str | None:
+    """Return a number for JSON, which has neither NaN (null) nor infinities (a string that Number() reads)."""
     if math.isnan(value):
         return None
     if math.isinf(value):

@@ -15,21 +15,21 @@ from dda.metrics.metric import Column
 
 _ARROWS = {"higher": " ↑", "lower": " ↓", "zero": " → 0", "band": "", "none": ""}
 _STYLES = {"bad": "bold red", "warn": "yellow", "good": "green", "none": "bold"}
-_LISTED = 8
+_MAX_LISTED = 8
 
 UNKNOWN = Statistic(math.nan, math.nan, math.nan, math.nan, 0)
 """The statistic of a column that was not measured."""
 
 
 def result_table(result: Result) -> Group:
-    """The set's numbers and what they mean, to be printed by rich; the untouched source stands beside the targets.
+    """Return the metrics and the verdicts, to be printed by rich; the untouched source stands beside.
 
     It fits 80 columns: the standard deviations are in metrics.json alone.
     """
-    return Group(_numbers(result), *_notes(result))
+    return Group(_make_table(result), *_list_notes(result))
 
 
-def _numbers(result: Result) -> Table:
+def _make_table(result: Result) -> Table:
     count = len(result.measured)
     title = Text(f"{result.title}: {count} pair{'s' * (count != 1)}", style="bold")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -74,12 +74,12 @@ def _name(column: Column) -> Text:
     return Text(f"{column_label(column.name)}{unit}{_ARROWS[column.better]}")
 
 
-def _notes(result: Result) -> Iterator[Text]:
+def _list_notes(result: Result) -> Iterator[Text]:
     reasons = Counter(pair.reason for pair in result.rejected)
-    for reason, count in reasons.most_common(_LISTED):
+    for reason, count in reasons.most_common(_MAX_LISTED):
         yield Text(f"Rejected {count}: {reason}")
-    if len(reasons) > _LISTED:
-        yield Text(f"Rejected for other reasons, told in pairs.parquet: {len(reasons) - _LISTED} kinds")
+    if len(reasons) > _MAX_LISTED:
+        yield Text(f"Rejected for other reasons, told in pairs.parquet: {len(reasons) - _MAX_LISTED} kinds")
     for name, reason in result.missing.items():
         yield Text(f"Not measured: {column_label(name)}: {reason}", style="dim")
     for verdict in result.verdicts:

@@ -37,7 +37,7 @@ _DPI = 160
 
 
 def draw_plots(result: Result) -> dict[str, np.ndarray]:
-    """Every figure that the result has numbers for, by file name without suffix, in the order to look at them.
+    """Draw every figure that the result has numbers for, by file name without suffix, in the order to look at them.
 
     A column in which all pairs are the same has nothing to show by style or skin tone.
     """
@@ -45,22 +45,22 @@ def draw_plots(result: Result) -> dict[str, np.ndarray]:
     if any(f"strength_{region}" in result.columns for region in REGIONS) and result.measured:
         plots["strength_by_region"] = strength_by_region(result)
     for name in ("strength", "leakage"):
-        if len({value for _, _, value in _points(result, name)}) > 1:
+        if len({value for _, _, value in _find_points(result, name)}) > 1:
             plots[f"skin_tone_{name}"] = skin_tone(result, name)
     for name in (column.full_name for column in result.columns_of("target")):
-        values = {value for group in _by_style(result, name).values() for value in group}
+        values = {value for group in _group_by_style(result, name).values() for value in group}
         if name != "skin_tone" and len(values) > 1:
             plots[f"distribution_{name}"] = distribution(result, name)
     return plots
 
 
 def distribution(result: Result, name: str) -> np.ndarray:
-    """A column's values by style: a violin, the box of its quartiles, and a point for every pair.
+    """Draw a column's values by style: a violin, the box of its quartiles, and a point for every pair.
 
     Raises:
         ValueError: no pair has a finite value in this column.
     """
-    groups = _by_style(result, name)
+    groups = _group_by_style(result, name)
     if not groups:
         raise ValueError(f"distribution: no pair has a finite value of {name}")
     with _style():
@@ -79,7 +79,7 @@ def distribution(result: Result, name: str) -> np.ndarray:
 
 
 def strength_by_region(result: Result) -> np.ndarray:
-    """Mean strength of the makeup in each region, a group of bars a style, with the 95 % interval of the mean."""
+    """Draw the mean strength in each region, a group of bars for each style, with 95 % intervals."""
     tables = result.by_style or {"": result.statistics}
     width = 0.8 / len(REGIONS)
     with _style():
@@ -102,12 +102,12 @@ def strength_by_region(result: Result) -> np.ndarray:
 
 
 def skin_tone(result: Result, name: str) -> np.ndarray:
-    """A column against the skin tone of the source (ITA in degrees), a point a pair, with the line of least squares.
+    """Draw a column against the source's skin tone (ITA in degrees), a point a pair, with a regression line.
 
     Raises:
         ValueError: fewer than two pairs have both numbers.
     """
-    points = _points(result, name)
+    points = _find_points(result, name)
     if len(points) < 2:
         raise ValueError(f"skin_tone: {len(points)} pairs have both skin_tone and {name}, at least 2 are needed")
     styles = list(dict.fromkeys(style for style, _, _ in points))
@@ -169,8 +169,8 @@ def _draw_skin_tones(axes: Axes, ita: np.ndarray) -> None:
         start = end
 
 
-def _by_style(result: Result, name: str) -> dict[str, list[float]]:
-    """The finite values of a column, by style."""
+def _group_by_style(result: Result, name: str) -> dict[str, list[float]]:
+    """Return the finite values of a column, by style."""
     groups: dict[str, list[float]] = {}
     for pair in result.measured:
         value = pair.numbers.get(name, math.nan)
@@ -179,7 +179,7 @@ def _by_style(result: Result, name: str) -> dict[str, list[float]]:
     return dict(sorted(groups.items()))
 
 
-def _points(result: Result, name: str) -> list[tuple[str, float, float]]:
+def _find_points(result: Result, name: str) -> list[tuple[str, float, float]]:
     """(style, ITA, value) of the pairs that have both numbers."""
     both = [(pair.style, pair.numbers.get("skin_tone"), pair.numbers.get(name)) for pair in result.measured]
     points = [(style, x, y) for style, x, y in both if x is not None and y is not None]

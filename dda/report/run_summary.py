@@ -13,7 +13,7 @@ from dda.pairs.journal import PairRow
 from dda.pairs.run_files import DATA_FOLDER
 from dda.report.samples import SAMPLES_NAME
 
-_LISTED = 8  # styles, or reasons, in the closing summary
+_MAX_LISTED = 8  # styles, or reasons, in the closing summary
 
 
 def print_run_summary(rows: Sequence[PairRow], made_now: int, seconds: float, run_dir: Path, drawn: bool) -> None:
@@ -27,7 +27,7 @@ def print_run_summary(rows: Sequence[PairRow], made_now: int, seconds: float, ru
 
 
 def summary_table(rows: Sequence[PairRow], made_now: int, seconds: float) -> Table:
-    """The closing summary of a run, to be printed by rich.
+    """Return the closing summary of a run, to be printed by rich.
 
     Args:
         rows: what the journal says of every pair tried, in this process or before.
@@ -47,7 +47,7 @@ def summary_table(rows: Sequence[PairRow], made_now: int, seconds: float) -> Tab
 
 
 def _add_counts(table: Table, label: str, counts: Counter[str]) -> None:
-    named = counts.most_common(_LISTED)
+    named = counts.most_common(_MAX_LISTED)
     if rest := counts.total() - sum(count for _, count in named):
         named.append(("others, told in the journal", rest))
     width = max((len(str(count)) for _, count in named), default=0)

@@ -84,7 +84,7 @@ def samples_from_records(root: Path, records: Sequence[Mapping[str, Any]]) -> np
         records: one a pair: `path` and `face` (the same for pairs of one source), `style`, and the files `source`
             and `target`, relative to `root` or absolute.
     """
-    return samples_visualization([_read_row(root, pairs) for pairs in _choose(records)])
+    return samples_visualization([_read_row(root, pairs) for pairs in _choose_pairs(records)])
 
 
 def comparison(blocks: Mapping[str, Sequence[GridRow]], headers: Mapping[str, str]) -> np.ndarray:
@@ -109,8 +109,8 @@ def comparison(blocks: Mapping[str, Sequence[GridRow]], headers: Mapping[str, st
     return np.concatenate(figures)
 
 
-def _choose(records: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """The pairs to show, grouped by source: whole faces if there are enough of them, else single pairs."""
+def _choose_pairs(records: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Choose the pairs to show, grouped by source: whole faces if there are enough of them, else single pairs."""
     by_face: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     by_style: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
@@ -153,7 +153,7 @@ def _draw_styles(rows: Sequence[GridRow], styles: Sequence[str]) -> np.ndarray:
 def _draw_jobs(
     blocks: Mapping[str, Sequence[GridRow]], headers: Mapping[str, str], jobs: Sequence[str], width: int
 ) -> np.ndarray:
-    """One band of `comparison`: some of its jobs, with room for `width`."""
+    """Draw one band of `comparison`: some of its jobs, with room for `width`."""
     blank = np.array(_draw_text("no pair", _TILE // 12, (_TILE, _TILE), _BLANK))
     grid = [
         _Block(label, [[row.source, *(row.targets.get(job, blank) for job in jobs)] for row in rows])
@@ -182,14 +182,14 @@ def _draw_grid(blocks: Sequence[_Block], headers: Sequence[str], wide_after: set
     gap, wide, margin = tile // 42, tile // 12, tile // 10
     labels = [block.label for block in blocks]
     texts = [header.split("\n") for header in headers]
-    size = min(_fitting_size([*chain(*texts)], tile, tile // 10), _fitting_size(labels, tile, tile // 10))
+    size = min(_fit_font_size([*chain(*texts)], tile, tile // 10), _fit_font_size(labels, tile, tile // 10))
     band = size * 3 // 2  # what a line of text takes of the figure
     head = band * max(map(len, texts))
 
-    columns = _starts([wide if column in wide_after else gap for column in range(len(headers))], tile)
+    columns = _compute_offsets([wide if column in wide_after else gap for column in range(len(headers))], tile)
     left = margin + band * any(labels)
     top = margin + head
-    lines = _starts([wide if line == n - 1 else gap for n in heights for line in range(n)], tile)
+    lines = _compute_offsets([wide if line == n - 1 else gap for n in heights for line in range(n)], tile)
     figure = Image.new("RGB", (left + columns[-1] + tile + margin, top + lines[-1] + tile + margin), _PAPER)
 
     for column, text in zip(columns, texts, strict=True):
@@ -203,13 +203,13 @@ def _draw_grid(blocks: Sequence[_Block], headers: Sequence[str], wide_after: set
             figure.paste(label.transpose(Image.Transpose.ROTATE_90), (margin // 2, ys[0]))
         for y, tiles in zip(ys, block.lines, strict=True):
             for x, image in zip(columns, tiles, strict=False):
-                figure.paste(_fitted(image, tile), (left + x, y))
+                figure.paste(_fit_picture(image, tile), (left + x, y))
         first += height
     return np.array(figure)
 
 
-def _fitted(image: np.ndarray, tile: int) -> Image.Image:
-    """A picture in the middle of a square tile, its longer side filling it."""
+def _fit_picture(image: np.ndarray, tile: int) -> Image.Image:
+    """Place a picture in the middle of a square tile, which its longer side fills."""
     height, width = image.shape[:2]
     scale = tile / max(height, width)
     small = Image.fromarray(resize(image, (max(1, round(height * scale)), max(1, round(width * scale)))))
@@ -218,13 +218,13 @@ def _fitted(image: np.ndarray, tile: int) -> Image.Image:
     return square
 
 
-def _starts(gutters: Sequence[int], tile: int) -> list[int]:
-    """Where each tile of a line begins, given the gutter after each."""
+def _compute_offsets(gutters: Sequence[int], tile: int) -> list[int]:
+    """Return where each tile of a line begins, given the gutter after each."""
     return [sum(gutters[:index]) + index * tile for index in range(len(gutters))]
 
 
 def _draw_text(text: str, size: int, box: tuple[int, int], paper: tuple[int, int, int] = _PAPER) -> Image.Image:
-    """One line of text in the middle of a box, cut with an ellipsis where it is too long for it."""
+    """Draw one line of text in the middle of a box, cut with an ellipsis where it is too long for it."""
     font = find_font(text, size)
     if font.getlength(text) > box[0]:
         while text and font.getlength(text + "…") > box[0]:
@@ -235,7 +235,7 @@ def _draw_text(text: str, size: int, box: tuple[int, int], paper: tuple[int, int
     return drawn
 
 
-def _fitting_size(texts: Sequence[str], width: int, largest: int) -> int:
-    """The largest font size, down to 60 % of `largest`, at which every text fits the width."""
+def _fit_font_size(texts: Sequence[str], width: int, largest: int) -> int:
+    """Return the largest font size, down to 60 % of `largest`, at which every text fits the width."""
     longest = max(find_font(text, largest).getlength(text) for text in texts)
     return max(largest * 3 // 5, min(largest, int(largest * width / max(longest, 1))))

@@ -139,13 +139,13 @@ def _make_missing(
 
 
 def _finished_names(journal: Journal, pairs: Sequence[PlannedPair]) -> set[str]:
-    """The names under which planned pairs have been finished."""
+    """Return the names under which planned pairs have been finished."""
     places = {pair.place for pair in pairs}
     return {row.name for row in journal.rows if row.name and row.place in places}
 
 
 def _find_retries(run: Run, shard: ShardPlan, rows: Sequence[PairRow]) -> tuple[list[PlannedPair], set[int]]:
-    """The pairs to try again (one failed, or its pictures are gone), and the places that need no other try."""
+    """Return the pairs to try again (one failed, or its pictures are gone), and the places that need no other try."""
     gone = {row.place for row in rows if row.name and not pair_exists(run.folder, row.name)}
     incomplete = gone | {row.place for row in rows if row.status == "failed"}
     retries = [pair for pair in shard.pairs if pair.place in incomplete] if incomplete else []

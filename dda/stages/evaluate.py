@@ -51,12 +51,12 @@ def main(cfg: EvalConfig) -> None:
     run = resolve_run(cfg, "eval")
     root = resolve_pairs(cfg)
     device = pick_device(cfg.device)
-    pairs = choose_pairs(_find(cfg, root), cfg.num_samples, cfg.seed)
+    pairs = choose_pairs(_find_pairs(cfg, root), cfg.num_samples, cfg.seed)
     suite = MetricSuite(cfg.metrics, device)
     batch_size = fit_batch_size(cfg.batch_size, device)
     evaluator = Evaluator(pairs, suite, cfg.parser.open(device), batch_size, cfg.batch.workers)
     title = run.folder.name
-    group, lineage = (title, None) if cfg.run is None else _lineage(cfg, root)
+    group, lineage = (title, None) if cfg.run is None else _describe_lineage(cfg, root)
     run.folder.mkdir(parents=True, exist_ok=True)
     with open_tracker(cfg, run.folder, "eval", group, lineage) as tracker:
         for version in lineage["datasets"] if lineage else []:
@@ -64,22 +64,22 @@ def main(cfg: EvalConfig) -> None:
         measurements = _measure(evaluator, tracker)
         result = summarize(title, str(root), cfg.oracle, measurements, suite, cfg.seed)
         plots = draw_plots(result)
-        figures = {SAMPLES_NAME: _samples(result)}
+        figures = {SAMPLES_NAME: _draw_samples(result)}
         if any("best" in ends for ends in result.best_worst.values()):
-            figures[BEST_WORST_NAME] = _best_worst(result)
+            figures[BEST_WORST_NAME] = _draw_best_worst(result)
         _write(run.folder, result, figures, plots)
         _track(tracker, result, figures, plots)
     CONSOLE.print(result_table(result))
     print_line(f"The report is in {run.folder / REPORT_NAME}")
 
 
-def _find(cfg: EvalConfig, root: Path) -> list[PairFiles]:
+def _find_pairs(cfg: EvalConfig, root: Path) -> list[PairFiles]:
     oracle = None if cfg.oracle is None else Path(cfg.oracle)
     return find_pairs(root, oracle) if cfg.run is None else find_run_pairs(root, oracle)
 
 
-def _lineage(cfg: EvalConfig, root: Path) -> tuple[str, dict[str, Any]]:
-    """The W&B group of the run that made the pairs (a job of a multirun is in the multirun's), and what it was.
+def _describe_lineage(cfg: EvalConfig, root: Path) -> tuple[str, dict[str, Any]]:
+    """Return the W&B group of the run that made the pairs (a job of a multirun is in the multirun's), and what it was.
 
     Offline no artifact can be named as an input, so the run's id and its datasets' versions are in the configuration.
     """
@@ -125,7 +125,7 @@ def _write(folder: Path, result: Result, figures: Mapping[str, np.ndarray], plot
     write_atomically(folder / METRICS_NAME, metrics_json(result))
 
 
-def _samples(result: Result) -> np.ndarray:
+def _draw_samples(result: Result) -> np.ndarray:
     records = [
         {"path": pair.face, "face": 0, "style": pair.style, "source": pair.source_path, "target": pair.target_path}
         for pair in result.measured
@@ -133,8 +133,8 @@ def _samples(result: Result) -> np.ndarray:
     return samples_from_records(Path(), records)
 
 
-def _best_worst(result: Result) -> np.ndarray:
-    """The pairs at the two ends of each column that has a better one, a line of the figure each."""
+def _draw_best_worst(result: Result) -> np.ndarray:
+    """Draw the pairs at the two ends of each column that has a better one, a line of the figure each."""
     by_name = {pair.name: pair for pair in result.measured}
     rows = []
     for column, ends in result.best_worst.items():
@@ -159,7 +159,7 @@ def _track(
         tracker.log_image(Path(name).stem, figure, caption=result.title)
     for name, plot in plots.items():
         tracker.log_image(f"plots/{name}", plot, caption=result.title)
-    tracker.log_table("pairs", *_table(result))
+    tracker.log_table("pairs", *_make_table(result))
     means = {
         f"{part}{column.name}": statistic.mean
         for comparison, part in _SUMMARY_PARTS.items()
@@ -182,8 +182,8 @@ def _track(
     )
 
 
-def _table(result: Result) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows of the table of pairs, with their thumbnails."""
+def _make_table(result: Result) -> tuple[list[str], list[list[Any]]]:
+    """Return columns and rows of the table of pairs, with their thumbnails."""
     pairs = [pair for pair in result.measured if pair.thumbnails][:MAX_TABLE_ROWS]
     sides = [side for side in ("source", "target", "oracle") if any(side in pair.thumbnails for pair in pairs)]
     names = [column.full_name for part in ("target", "oracle") for column in result.columns_of(part)]
@@ -191,12 +191,12 @@ def _table(result: Result) -> tuple[list[str], list[list[Any]]]:
         [
             pair.name,
             pair.style,
-            *(_picture(pair.thumbnails[side]) if side in pair.thumbnails else None for side in sides),
+            *(_decode_thumbnail(pair.thumbnails[side]) if side in pair.thumbnails else None for side in sides),
             *(pair.numbers.get(name) for name in names),
         ]
         for pair in pairs
     ]
 
 
-def _picture(jpeg: bytes) -> np.ndarray:
+def _decode_thumbnail(jpeg: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(jpeg)))

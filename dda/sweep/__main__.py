@@ -11,7 +11,7 @@ from dda.sweep.summary import summarize
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m dda.sweep", description="Summarize the jobs of a sweep.")
     parser.add_argument("sweep", type=Path, help="folder of the sweep, outputs/amplify/RUN")
     with exit_on_user_error():

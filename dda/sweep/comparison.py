@@ -24,9 +24,9 @@ from dda.sweep.jobs import Job
 TABLE_NAME = "sweep_summary.csv"
 SHEET_NAME = "sweep_summary.png"
 
-_FACES = 6  # rows of the sheet
+_MAX_FACES = 6  # rows of the sheet
 # What leaves a column of the printed table out when all jobs have it.
-_SILENT = {"rejected": (0,), "failed": (0,)}
+_HIDDEN_VALUES = {"rejected": (0,), "failed": (0,)}
 
 
 def compare(jobs: Sequence[Job], sweep: Path) -> None:
@@ -47,7 +47,7 @@ def compare(jobs: Sequence[Job], sweep: Path) -> None:
 
 
 def summary_csv(jobs: Sequence[Job]) -> bytes:
-    """One line a job: its settings, its problem, its numbers with six digits."""
+    """Return one line for each job: its settings, its problem, its numbers with six digits."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["job", *jobs[0].settings, "problem", *jobs[0].numbers()])
@@ -58,9 +58,11 @@ def summary_csv(jobs: Sequence[Job]) -> bytes:
 
 
 def summary_table(jobs: Sequence[Job]) -> Table:
-    """The same as rich prints it, settings in short and without columns that say nothing."""
+    """Return the same for rich to print, with short settings and without columns that are all 0 or empty."""
     numbers = [job.numbers() for job in jobs]
-    telling = [name for name in numbers[0] if any(row[name] not in _SILENT.get(name, (None,)) for row in numbers)]
+    telling = [
+        name for name in numbers[0] if any(row[name] not in _HIDDEN_VALUES.get(name, (None,)) for row in numbers)
+    ]
     table = Table(box=None, pad_edge=False, header_style="")
     table.add_column("job", style="bold", vertical="top")
     table.add_column("where jobs differ" if jobs[0].settings else "", overflow="fold")
@@ -68,11 +70,11 @@ def summary_table(jobs: Sequence[Job]) -> Table:
         table.add_column(name.replace("_", "\n"), justify="right")
     for job, row in zip(jobs, numbers, strict=True):
         settings = job.label.replace("\n", "  ") if job.settings else ""
-        table.add_row(*map(Text, (job.folder.name, settings, *(_cell(name, row[name]) for name in telling))))
+        table.add_row(*map(Text, (job.folder.name, settings, *(_format_cell(name, row[name]) for name in telling))))
     return table
 
 
-def _cell(name: str, value: float | None) -> str:
+def _format_cell(name: str, value: float | None) -> str:
     if value is None:
         return ""
     if name in ("raw_leakage", "mask_share"):
@@ -81,15 +83,15 @@ def _cell(name: str, value: float | None) -> str:
 
 
 def shared_faces(jobs: Sequence[Job]) -> dict[str, list[GridRow]]:
-    """The rows of the sheet, by style: the faces that most jobs have, up to six.
+    """Return the rows of the sheet, by style: the faces that most jobs have, up to six.
 
     Where jobs painted the same faces in the same styles those are compared, otherwise the same faces whatever the
     style, under an empty label.
     """
     there = [replace(job, rows=[row for row in job.made if pair_exists(job.folder, row.name)]) for job in jobs]
-    pairs = _most_shared(there, lambda row: (row.path, row.face, row.style))
-    faces = _most_shared(there, lambda row: (row.path, row.face))
-    same_style = _reach(pairs) >= _reach(faces) and len(pairs) >= min(3, len(faces))
+    pairs = _choose_shared(there, lambda row: (row.path, row.face, row.style))
+    faces = _choose_shared(there, lambda row: (row.path, row.face))
+    same_style = _max_group_size(pairs) >= _max_group_size(faces) and len(pairs) >= min(3, len(faces))
     folders = {job.folder.name: job.folder / DATA_FOLDER for job in jobs}
     blocks: dict[str, list[GridRow]] = {}
     for made in pairs if same_style else faces:
@@ -100,17 +102,17 @@ def shared_faces(jobs: Sequence[Job]) -> dict[str, list[GridRow]]:
     return blocks if len(blocks) > 1 else {"": [row for rows in blocks.values() for row in rows]}
 
 
-def _most_shared(jobs: Sequence[Job], key: Callable[[PairRow], Hashable]) -> list[dict[str, PairRow]]:
-    """Pairs that are alike by `key`, one a job: up to six groups that most jobs have, as varied as there are."""
+def _choose_shared(jobs: Sequence[Job], key: Callable[[PairRow], Hashable]) -> list[dict[str, PairRow]]:
+    """Choose pairs that are alike by `key`, one of each job: six groups or fewer, as varied as can be."""
     groups: dict[Hashable, dict[str, PairRow]] = {}
     for job in jobs:
         for row in job.made:
             groups.setdefault(key(row), {}).setdefault(job.folder.name, row)
-    reach = _reach(groups.values())
+    reach = _max_group_size(groups.values())
     rest = [group for group in groups.values() if 2 * len(group) > reach]
     chosen: list[dict[str, PairRow]] = []
     seen: Counter[str] = Counter()
-    while rest and len(chosen) < _FACES:
+    while rest and len(chosen) < _MAX_FACES:
         best = min(rest, key=lambda group: (-len(group), *(seen[trait] for trait in _traits(group))))
         rest.remove(best)
         chosen.append(best)
@@ -119,10 +121,10 @@ def _most_shared(jobs: Sequence[Job], key: Callable[[PairRow], Hashable]) -> lis
 
 
 def _traits(group: Mapping[str, PairRow]) -> tuple[str, str, str]:
-    """What the rows of the sheet should vary in: the jobs that have it, the picture, the style."""
+    """Return what the rows of the sheet should vary in: the jobs that have it, the picture, the style."""
     row = next(iter(group.values()))
     return "/".join(group), row.path, row.style
 
 
-def _reach(groups: Iterable[Mapping[str, PairRow]]) -> int:
+def _max_group_size(groups: Iterable[Mapping[str, PairRow]]) -> int:
     return max(map(len, groups), default=0)

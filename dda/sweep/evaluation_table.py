@@ -18,10 +18,10 @@ from dda.metrics.labels import column_label, count_decimals, format_number
 from dda.sweep.comparison import TABLE_NAME
 
 # What is printed, of the measures that were taken; the file has them all.
-_SHOWN = (
+_PRINTED_METRICS = (
     "strength", "leakage", "background_error", "detail_kept", "oracle_psnr_face", "untouched_oracle_psnr_face",
 )  # fmt: skip
-_LEVELS = {"bad": "bold red", "warn": "yellow"}
+_VERDICT_STYLES = {"bad": "bold red", "warn": "yellow"}
 
 
 def compare(evaluations: Mapping[str, Path], folder: Path) -> None:
@@ -38,14 +38,14 @@ def compare(evaluations: Mapping[str, Path], folder: Path) -> None:
     CONSOLE.print(summary_table(results))
     for name, result in results.items():
         for verdict in result["verdicts"]:
-            if verdict["level"] in _LEVELS:
-                print_line(f"{name}: {verdict['text']}", _LEVELS[verdict["level"]])
+            if verdict["level"] in _VERDICT_STYLES:
+                print_line(f"{name}: {verdict['text']}", _VERDICT_STYLES[verdict["level"]])
     print_line(f"Table in  {os.path.relpath(folder / TABLE_NAME)}")
 
 
 def summary_csv(results: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """One line an evaluation (what metrics.json holds, by name): the means of its measures, with six digits."""
-    means = {name: _means(result) for name, result in results.items()}
+    """Return one line for each evaluation (metrics.json, by name): the means of its metrics, with six digits."""
+    means = {name: _collect_means(result) for name, result in results.items()}
     measures = list(dict.fromkeys(measure for row in means.values() for measure in row))
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -57,11 +57,11 @@ def summary_csv(results: Mapping[str, Mapping[str, Any]]) -> bytes:
 
 
 def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The main ones of the same numbers as rich prints them, a row an evaluation."""
-    means = {name: _means(result) for name, result in results.items()}
+    """Return the main metrics for rich to print, a row for each evaluation."""
+    means = {name: _collect_means(result) for name, result in results.items()}
     taken = [name for row in means.values() for name, mean in row.items() if mean is not None]
-    shown = [name for name in _SHOWN if name in taken] or list(dict.fromkeys(taken))[: len(_SHOWN)]
-    columns = [_column([row.get(measure) for row in means.values()]) for measure in shown]
+    shown = [name for name in _PRINTED_METRICS if name in taken] or list(dict.fromkeys(taken))[: len(_PRINTED_METRICS)]
+    columns = [_format_column([row.get(measure) for row in means.values()]) for measure in shown]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
     table.add_column("evaluation", style="bold", overflow="fold")
     for heading in ("pairs", *map(column_label, shown)):  # where it is narrow, names are folded before words are
@@ -71,13 +71,13 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def _column(values: Sequence[float | None]) -> list[str]:
+def _format_column(values: Sequence[float | None]) -> list[str]:
     decimals = count_decimals([value for value in values if value is not None], "")
     return ["" if value is None else format_number(value, decimals) for value in values]
 
 
-def _means(result: Mapping[str, Any]) -> dict[str, float | None]:
-    """Means over the pairs, those of the untouched sources, and numbers of the set; None where one does not apply."""
+def _collect_means(result: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the means of targets and of untouched sources, and the set's metrics; None where one does not apply."""
     parts = {
         "": "overall",
         "untouched_": "baseline",

@@ -49,7 +49,7 @@ class Job:
         return [row for row in self.rows if row.status == "ok"]
 
     def numbers(self) -> dict[str, float | None]:
-        """Its columns of the table: counts, means over the finished pairs, pixels changed in all backgrounds."""
+        """Return its columns of the table: counts, means over the finished pairs, pixels changed in all backgrounds."""
         counts = Counter(row.status for row in self.rows)
         return {
             **{status: counts[status] for status in STATUSES},
@@ -60,7 +60,7 @@ class Job:
 
 
 def read_jobs(sweep: Path) -> list[Job]:
-    """The jobs of a sweep, in their order, from what Hydra recorded and from their journals.
+    """Return the jobs of a sweep, in their order, from what Hydra recorded and from their journals.
 
     Raises:
         UserError: there is no job in the folder.
@@ -68,11 +68,11 @@ def read_jobs(sweep: Path) -> list[Job]:
     folders = job_folders(sweep)
     if not folders:
         raise UserError(f"{sweep}: no jobs here: give the folder of a sweep (-m) of run_amplify.py")
-    starts = [_Start(_starts(folder)[-1]) for folder in folders]
+    starts = [_Start(_read_starts(folder)[-1]) for folder in folders]
     given = [key for key in dict.fromkeys(key for start in starts for key in start.overrides) if key not in _PROCESSES]
     values = {key: [start.value(key) for start in starts] for key in given}
     differing = {key: column for key, column in values.items() if len(set(column)) > 1}
-    short = {key: _shortened(column) for key, column in differing.items()}
+    short = {key: _shorten_paths(column) for key, column in differing.items()}
     jobs = []
     for index, (folder, start) in enumerate(zip(folders, starts, strict=True)):
         settings = {key: column[index] for key, column in differing.items()}
@@ -83,18 +83,18 @@ def read_jobs(sweep: Path) -> list[Job]:
 
 
 def job_folders(sweep: Path) -> list[Path]:
-    """The folders of a sweep's jobs, in the order of their numbers."""
-    return sorted((folder for folder in sweep.glob("[!.]*") if _starts(folder)), key=_natural)
+    """Return the folders of a sweep's jobs, in the order of their numbers."""
+    return sorted((folder for folder in sweep.glob("[!.]*") if _read_starts(folder)), key=_natural_key)
 
 
-def _natural(folder: Path) -> tuple[int, str]:
-    """10_natural comes after 9_natural."""
+def _natural_key(folder: Path) -> tuple[int, str]:
+    """Return a key by which 10_natural comes after 9_natural."""
     number = re.match(r"\d+", folder.name)
     return int(number[0]) if number else 0, folder.name
 
 
-def _starts(folder: Path) -> list[Path]:
-    """Hydra's records of the starts of a job, oldest first: their names begin with the time."""
+def _read_starts(folder: Path) -> list[Path]:
+    """Return Hydra's records of the starts of a job, oldest first: their names begin with the time."""
     return sorted(file.parent for file in folder.glob(".hydra/*/overrides.yaml"))
 
 
@@ -109,14 +109,14 @@ class _Start:
         self._cfg = OmegaConf.load(record / "config.yaml")
 
     def value(self, key: str) -> str:
-        """What `key` was, whether this start was given it or took what `conf/` says."""
+        """Return what `key` was, whether this start was given it or took what `conf/` says."""
         if key in self.overrides:
-            return _written(self.overrides[key])
-        return _written(self.choices[key] if key in self.choices else OmegaConf.select(self._cfg, key))
+            return _format_value(self.overrides[key])
+        return _format_value(self.choices[key] if key in self.choices else OmegaConf.select(self._cfg, key))
 
 
-def _written(value: Any) -> str:
-    """A value as it is written on the command line."""
+def _format_value(value: Any) -> str:
+    """Return a value as it is written on the command line."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -124,22 +124,22 @@ def _line(key: str, value: str, is_group: bool) -> str:
     return value if is_group else f"{key.rpartition('.')[2]}={value}"
 
 
-def _shortened(values: Sequence[str]) -> dict[str, str]:
-    """Values by themselves, paths without the folders that all of them begin and end with."""
+def _shorten_paths(values: Sequence[str]) -> dict[str, str]:
+    """Return the values; paths lose the folders that all of them begin and end with."""
     paths = {value: Path(value).parts for value in values if os.sep in value}
-    head = _common(paths.values())
-    tail = _common(parts[::-1] for parts in paths.values())
+    head = _count_shared_folders(paths.values())
+    tail = _count_shared_folders(parts[::-1] for parts in paths.values())
     inner = {value: "/".join(parts[head : len(parts) - tail]) or Path(value).name for value, parts in paths.items()}
     return {value: inner.get(value) or value for value in values}
 
 
-def _common(paths: Iterable[Sequence[str]]) -> int:
-    """How many folders all paths begin with."""
+def _count_shared_folders(paths: Iterable[Sequence[str]]) -> int:
+    """Return how many folders all paths begin with."""
     return sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False)))
 
 
 def _read_journals(folder: Path) -> tuple[list[PairRow], str, float | None]:
-    """The pairs tried by a job, why it is not finished (empty if it is), and its pairs per second."""
+    """Return the pairs tried by a job, why it is not finished (empty if it is), and its pairs per second."""
     try:
         files, count = find_journals(folder)
         journals = [read_journal(file) for file in files.values()]
@@ -148,12 +148,12 @@ def _read_journals(folder: Path) -> tuple[list[PairRow], str, float | None]:
     tried = {key: row for journal in journals for key, row in journal.rows.items()}
     rows = [row for _, row in sorted(tried.items())]
     speeds = [journal.pairs_per_second for journal in journals if journal.pairs_per_second]
-    return rows, _problem(folder, journals, count), sum(speeds) or None
+    return rows, _find_problem(folder, journals, count), sum(speeds) or None
 
 
-def _problem(folder: Path, journals: Sequence[JournalContents], count: int) -> str:
-    """Why a job of `count` shards is not finished; empty if it is."""
-    if failures := _failures(folder):
+def _find_problem(folder: Path, journals: Sequence[JournalContents], count: int) -> str:
+    """Return why a job of `count` shards is not finished; empty if it is."""
+    if failures := _find_failures(folder):
         return "; ".join(failures)
     if not journals:
         return "stopped before its first pair"
@@ -163,9 +163,9 @@ def _problem(folder: Path, journals: Sequence[JournalContents], count: int) -> s
     return "not finished" if count == 1 else f"{unfinished} of {count} shards not finished"
 
 
-def _failures(folder: Path) -> list[str]:
-    """Why the latest start of each of the job's shards failed, where it did."""
-    latest = {start.name.rpartition("_")[2]: start for start in _starts(folder)}
+def _find_failures(folder: Path) -> list[str]:
+    """Return why the latest start of each of the job's shards failed, where it did."""
+    latest = {start.name.rpartition("_")[2]: start for start in _read_starts(folder)}
     files = [start / FAILURE for start in latest.values()]
     # A disk that was full has kept no word of it.
     return [file.read_text(encoding="utf-8") or "failed" for file in files if file.exists()]

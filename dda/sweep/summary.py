@@ -28,7 +28,7 @@ class SweepSummary(Callback):
                 "dda: launch=slurm: this machine has no Slurm (no srun); start it on a node of the cluster, "
                 "or try it here with hydra/launcher=submitit_local"
             )
-        swept = _swept(config.hydra.overrides.task)
+        swept = _find_swept_keys(config.hydra.overrides.task)
         if named := [key for key in ("run_name", "paths.outputs") if key in swept]:
             raise SystemExit(
                 f"dda: {named[0]}: cannot be swept, all jobs of a multirun lie in one folder; give it one value"
@@ -99,7 +99,7 @@ def summarize(sweep: Path) -> None:
     compare(read_jobs(sweep), sweep)
 
 
-def _swept(overrides: Sequence[str]) -> list[str]:
-    """The keys that a multirun gives several values."""
+def _find_swept_keys(overrides: Sequence[str]) -> list[str]:
+    """Return the keys that a multirun gives several values."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     return [override.key_or_group for override in parsed if override.is_sweep_override()]

@@ -20,10 +20,10 @@ def dataset_name(run_name: str, folder: Path) -> str:
 
 
 def dataset_version(name: str, manifest: Path) -> str:
-    """What the version of a `dataset_name` that has this manifest is called."""
+    """Return the name of the version of a `dataset_name` that has this manifest."""
     return f"{name}:{fingerprint(manifest)[:12]}"
 
 
 def fingerprint(manifest: Path) -> str:
-    """64 hex digits of a manifest's content."""
+    """Return 64 hex digits of a manifest's content."""
     return hashlib.sha256(manifest.read_bytes()).hexdigest()

@@ -17,7 +17,7 @@ _QUALITY = ("strength", "leakage", "background_error", "detail_kept", "structure
 
 
 def dashboard(entity: str, project: str) -> Any:
-    """The dashboard, a `wandb_workspaces.workspaces.Workspace` not yet saved: a section for each kind of job.
+    """Return the dashboard, a `wandb_workspaces.workspaces.Workspace` not yet saved: a section for each kind of job.
 
     Raises:
         UserError: its package is not installed.
@@ -78,7 +78,7 @@ def save(entity: str, project: str) -> str:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m dda.tracking.dashboard", description="Save a W&B dashboard of a project."
     )

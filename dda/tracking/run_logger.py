@@ -45,7 +45,7 @@ class RunLogger:
 
     def begin(self, counts: Mapping[str, int]) -> None:
         """Log where the run stands, by status, before this process makes its first pair."""
-        self._tracker.log(_by_status(counts), step=counts["ok"])
+        self._tracker.log(_count_by_status(counts), step=counts["ok"])
 
     def log(self, rows: Sequence[PairRow], counts: Mapping[str, int], pairs_per_second: float) -> None:
         """Log how far the run is.
@@ -61,7 +61,7 @@ class RunLogger:
         self._tracker.log(
             {
                 "pairs_per_second": pairs_per_second,
-                **_by_status(counts),
+                **_count_by_status(counts),
                 **{f"seconds_per_pair/{stage}": spent / len(new) for stage, spent in seconds.items() if new},
                 **_memory(),
             },
@@ -87,14 +87,14 @@ class RunLogger:
         self._seconds.update(self._times.pop_seconds())
         self._tracker.summary(
             {
-                **_by_status(Counter(row.status for row in rows)),
+                **_count_by_status(Counter(row.status for row in rows)),
                 "pairs_made_now": made,
                 "pairs_per_second": made / seconds if made else 0.0,
                 "background_pixels": sum(row.measures["background_pixels"] for row in done),
                 "makeup_change": _makeup_change(done),
                 **{f"seconds/{stage}": spent for stage, spent in self._seconds.items()},
                 **_memory(),
-                **_by_style(done),
+                **_summarize_styles(done),
             }
         )
         if done:
@@ -133,8 +133,8 @@ class RunLogger:
         ]
 
 
-def _by_status(counts: Mapping[str, int]) -> dict[str, int]:
-    """The counts of all statuses, those that no pair has too."""
+def _count_by_status(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts of all statuses, those that no pair has too."""
     return {status: counts[status] for status in STATUSES}
 
 
@@ -142,8 +142,8 @@ def _makeup_change(rows: Sequence[PairRow]) -> float:
     return float(np.mean([row.measures["makeup_change"] for row in rows])) if rows else 0.0
 
 
-def _by_style(rows: Sequence[PairRow]) -> dict[str, float]:
-    """Pairs of each style and how much makeup they wear."""
+def _summarize_styles(rows: Sequence[PairRow]) -> dict[str, float]:
+    """Return the pairs of each style and how much makeup they wear."""
     styles: dict[str, list[PairRow]] = defaultdict(list)
     for row in rows:
         styles[row.style].append(row)

@@ -56,7 +56,7 @@ def open_wandb_run(
             entity=cfg.logger.entity,
             dir=run_dir,
             name=f"{run_dir.name}{part}",
-            id=_run_id(run_dir / "wandb" / f"{job_type}{part}.id") if job_type in _RESUMED else None,
+            id=_read_run_id(run_dir / "wandb" / f"{job_type}{part}.id") if job_type in _RESUMED else None,
             resume="allow",
             group=run_name,
             job_type=job_type,
@@ -76,7 +76,7 @@ def open_wandb_run(
         return run
 
     try:
-        mode = _mode(cfg.logger.mode)
+        mode = _resolve_mode(cfg.logger.mode)
         if mode == "disabled":
             return None
         if mode == "online":
@@ -91,8 +91,8 @@ def open_wandb_run(
         return None
 
 
-def _run_id(file: Path) -> str:
-    """The id kept in a file, or a new one, which is kept there."""
+def _read_run_id(file: Path) -> str:
+    """Return the id kept in a file, or a new one, which is kept there."""
     if not file.exists() or not file.read_text():  # empty where the disk was full
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(secrets.token_hex(4))
@@ -100,7 +100,7 @@ def _run_id(file: Path) -> str:
 
 
 def recorded_runs(folder: Path) -> list[str]:
-    """Ids of the W&B runs that were recorded in a job's folder, oldest first; one that was resumed is there once."""
+    """Return the ids of the W&B runs in a job's folder, oldest first; a resumed one is there once."""
     found = [match for path in (folder / "wandb").glob("*run-*") if (match := _RUN_FOLDER.fullmatch(path.name))]
     return list(dict.fromkeys(match[2] for match in sorted(found, key=lambda match: match[1])))
 
@@ -123,8 +123,8 @@ def check_answers(run: wandb.Run) -> None:
         raise ConnectionError(f"{server} answers with code {status}")
 
 
-def _mode(wanted: str) -> str:
-    """The mode to open a run in. `auto` is what WANDB_MODE or `wandb offline` say, and online by default; but
+def _resolve_mode(wanted: str) -> str:
+    """Return the mode to open a run in. `auto` is what WANDB_MODE or `wandb offline` say, and online by default; but
     online needs an account, and without one it is offline."""
     settings = wandb.setup(wandb.Settings(silent=True)).settings
     mode = settings.mode if wanted == "auto" else wanted
@@ -152,11 +152,11 @@ def recorded_config(cfg: TrackedConfig) -> dict[str, Any]:
         hydra = HydraConfig.get()
         choices = {group: choice for group, choice in hydra.runtime.choices.items() if "hydra/" not in group}
         composed["hydra"] = {"overrides": list(hydra.overrides.task), "choices": choices}
-    return asdict(cfg) | composed | _commit()
+    return asdict(cfg) | composed | _describe_commit()
 
 
-def _commit() -> dict[str, dict[str, Any]]:
-    """The commit of the project, where it is run from a checkout, and whether files differ from it."""
+def _describe_commit() -> dict[str, dict[str, Any]]:
+    """Return the commit of the project, where it is run from a checkout, and whether files differ from it."""
     if not (_CHECKOUT / ".git").exists():
         return {}
 
@@ -172,7 +172,7 @@ def _commit() -> dict[str, dict[str, Any]]:
 
 
 def sync_command(run: wandb.Run) -> str:
-    """What to type to send the record of a run."""
+    """Return the command that sends the record of a run."""
     options = "" if run.offline else "--include-online "
     return f"wandb sync {options}{shlex.quote(str(Path(run.dir).parent))}"
 
@@ -195,7 +195,7 @@ def wandb_environment(staging: Path) -> Iterator[None]:
 
 
 def one_line(error: Exception) -> str:
-    """What an error of W&B's says, in one line."""
+    """Return what an error of W&B's says, in one line."""
     if isinstance(error, ValidationError):  # of W&B's settings, as by WANDB_MODE=bogus
         return "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
     return first_line(error).rstrip(".")
