@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from dda.errors import OptionError
-from dda.metrics.color import region_change
+from dda.metrics.color import compute_region_change
 from dda.metrics.inception import Inception
 from dda.metrics.metric import Column, Distance, MissingWeights, PairBatch, PairMetric, PairSet
 from dda.metrics.psnr import masked_psnr
@@ -95,7 +95,7 @@ class MetricSuite:
             for full_name, column in (self.columns | self.oracle_columns).items()
             if column.comparison in compared
         }
-        return BatchNumbers(columns, region_change(batch).cpu(), self._extract_features(batch))
+        return BatchNumbers(columns, compute_region_change(batch).cpu(), self._extract_features(batch))
 
     def measure_set(self, pairs: PairSet) -> tuple[dict[Column, float], dict[str, str]]:
         """Return the numbers of a set, and by metric why one that was asked for has none."""

@@ -6,7 +6,7 @@ import torch
 
 from dda.metrics.metric import Column, PairBatch
 
-HALF_LEVEL = 0.5 / 255
+MIN_CHANGE = 0.5 / 255
 """Half a gray level: less is no change in an 8-bit picture."""
 
 
@@ -26,8 +26,8 @@ class Background:
     )
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """(N,) in [0, 1]; NaN where there is no face."""
+        """Return the share (N,) in [0, 1]; NaN where there is no face."""
         background = batch.oval <= 0
-        changed = ((batch.target - batch.source).abs() > HALF_LEVEL).any(1, keepdim=True) & background
+        changed = ((batch.target - batch.source).abs() > MIN_CHANGE).any(1, keepdim=True) & background
         share = changed.sum((1, 2, 3)) / background.sum((1, 2, 3))  # a face that fills the picture: NaN
         return {"background_error": torch.where(batch.has_face, share, math.nan)}

@@ -8,8 +8,8 @@ from dda.metrics.metric import Column, PairSet
 from dda.regions import REGIONS
 
 
-def column(style: str) -> Column:
-    """The column of one style's consistency."""
+def make_column(style: str) -> Column:
+    """Return the column of one style's consistency."""
     return Column(
         name=f"consistency {style}",
         unit="",
@@ -32,12 +32,12 @@ class Consistency:
         if not named.any():
             return {}
         styles, people = np.asarray(pairs.styles)[named], np.asarray(pairs.people)[named]
-        found = consistency(pairs.changes[named], styles, people)
-        return {column(style): value for style, value in found.items() if not np.isnan(value)}
+        found = measure_consistency(pairs.changes[named], styles, people)
+        return {make_column(style): value for style, value in found.items() if not np.isnan(value)}
 
 
-def consistency(changes: np.ndarray, styles: Sequence[str], people: Sequence[str]) -> dict[str, float]:
-    """By style, the mean cosine of the color changes over all pairs of different people; NaN for one person.
+def measure_consistency(changes: np.ndarray, styles: Sequence[str], people: Sequence[str]) -> dict[str, float]:
+    """Return by style the mean cosine of the color changes over all pairs of different people; NaN for one person.
 
     Pairs without any region do not count.
 
@@ -55,7 +55,7 @@ def consistency(changes: np.ndarray, styles: Sequence[str], people: Sequence[str
 
 
 def _mean_cosine(unit: np.ndarray, who: np.ndarray) -> float:
-    """Over all pairs of rows (N, D) that belong to different people, without making the N x N matrix."""
+    """Return the mean cosine over all pairs of rows (N, D) of different people, without the N x N matrix."""
     if not len(who):
         return np.nan
     _, person = np.unique(who, return_inverse=True)

@@ -3,10 +3,10 @@
 import torch
 from torchvision.transforms.functional import gaussian_blur
 
-from dda.metrics.color import luma
+from dda.metrics.color import compute_luma
 from dda.metrics.metric import Column, PairBatch, weighted_mean
 
-FINEST = 2.0
+DETAIL_SIGMA_PX = 2.0
 """Sigma in pixels, on a side of 512, of the blur that detail is what is left above."""
 
 
@@ -26,26 +26,26 @@ class DetailKept:
     )
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """(N,) in [-1, 1]; NaN where there is no skin."""
+        """Return the correlation (N,) in [-1, 1]; NaN where there is no skin."""
         skin = batch.mask("skin")
-        return {"detail_kept": correlation(fine(batch.source), fine(batch.target), skin)}
+        return {"detail_kept": weighted_correlation(extract_detail(batch.source), extract_detail(batch.target), skin)}
 
 
-def fine(image: torch.Tensor) -> torch.Tensor:
-    """Luma without its low frequencies, (N, 1, H, W)."""
-    light = luma(image)
-    return light - blurred(light, FINEST)
+def extract_detail(image: torch.Tensor) -> torch.Tensor:
+    """Return luma without its low frequencies, (N, 1, H, W)."""
+    light = compute_luma(image)
+    return light - blur(light, DETAIL_SIGMA_PX)
 
 
-def blurred(light: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Luma (N, 1, H, W) under a Gaussian of ``sigma`` pixels on a shorter side of 512."""
+def blur(light: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Return luma (N, 1, H, W) under a Gaussian of ``sigma`` pixels on a shorter side of 512."""
     scaled = sigma * min(light.shape[-2:]) / 512
     size = 2 * round(3 * scaled) + 1
     return gaussian_blur(light, [size, size], [scaled, scaled])
 
 
-def correlation(a: torch.Tensor, b: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Pearson correlation (N,) of a and b (N, 1, H, W) under weights of the same shape; NaN where one is constant."""
+def weighted_correlation(a: torch.Tensor, b: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return the Pearson correlation (N,) of a and b (N, 1, H, W) under weights; NaN where one is constant."""
     a = a - weighted_mean(a, weights)[:, None, None, None]
     b = b - weighted_mean(b, weights)[:, None, None, None]
     spread = weighted_mean(a * a, weights) * weighted_mean(b * b, weights)

@@ -5,11 +5,11 @@ import math
 import torch
 from torch.nn.functional import interpolate
 
-from dda.metrics.color import to_lab
+from dda.metrics.color import srgb_to_lab
 from dda.metrics.metric import Column, PairBatch
 
-GRID = 256
-REACH = 20
+GRID_SIZE = 256
+MAX_OFFSET_PX = 20
 """Largest offset looked for, in pixels on a side of 512: farther off, an eye shadow finds the brow, 25 to 28 away."""
 
 
@@ -34,25 +34,26 @@ class EditOffset:
     )
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """(N,) in pixels; NaN where there is no face, or nothing changed."""
-        residual = _small(to_lab(batch.target) - to_lab(batch.source))
-        spectrum, masks = _sharpened(residual), _sharpened(_small(batch.masks))
-        energy = torch.fft.irfft2(masks, s=(GRID, GRID)).square().sum((2, 3)).clamp_min(1e-6)
-        overlap = torch.fft.irfft2(spectrum[:, None] * masks.conj()[:, :, None], s=(GRID, GRID))  # (N, 4, 3, ...)
+        """Return the offset (N,) in pixels; NaN where there is no face, or nothing changed."""
+        residual = _downsample(srgb_to_lab(batch.target) - srgb_to_lab(batch.source))
+        spectrum, masks = _whitened_spectrum(residual), _whitened_spectrum(_downsample(batch.masks))
+        energy = torch.fft.irfft2(masks, s=(GRID_SIZE, GRID_SIZE)).square().sum((2, 3)).clamp_min(1e-6)
+        products = spectrum[:, None] * masks.conj()[:, :, None]  # (N, 4, 3, ...)
+        overlap = torch.fft.irfft2(products, s=(GRID_SIZE, GRID_SIZE))
         explained = (overlap.square().sum(2) / energy[..., None, None]).sum(1)
-        step = 512 / GRID
-        axis = torch.fft.fftfreq(GRID, 1 / GRID, device=residual.device) * step
+        step = 512 / GRID_SIZE
+        axis = torch.fft.fftfreq(GRID_SIZE, 1 / GRID_SIZE, device=residual.device) * step
         distance = torch.hypot(axis[:, None], axis[None])
-        best = explained.masked_fill(distance > REACH, -1).flatten(1).argmax(1)
+        best = explained.masked_fill(distance > MAX_OFFSET_PX, -1).flatten(1).argmax(1)
         painted = batch.has_face & (residual.abs().amax((1, 2, 3)) > 0)
         return {"edit_offset": torch.where(painted, distance.flatten()[best], math.nan)}
 
 
-def _small(image: torch.Tensor) -> torch.Tensor:
-    return interpolate(image, (GRID, GRID), mode="area")
+def _downsample(image: torch.Tensor) -> torch.Tensor:
+    return interpolate(image, (GRID_SIZE, GRID_SIZE), mode="area")
 
 
-def _sharpened(image: torch.Tensor) -> torch.Tensor:
-    """Half-plane spectrum of images (N, C, GRID, GRID), weighted by the root of the frequency."""
-    down, across = torch.fft.fftfreq(GRID, device=image.device), torch.fft.rfftfreq(GRID, device=image.device)
+def _whitened_spectrum(image: torch.Tensor) -> torch.Tensor:
+    """Return the half-plane spectrum of images (N, C, GRID_SIZE, GRID_SIZE), weighted by the root of the frequency."""
+    down, across = torch.fft.fftfreq(GRID_SIZE, device=image.device), torch.fft.rfftfreq(GRID_SIZE, device=image.device)
     return torch.fft.rfft2(image) * torch.hypot(down[:, None], across[None]).sqrt()

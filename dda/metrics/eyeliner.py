@@ -2,11 +2,11 @@
 
 import torch
 
-from dda.metrics.color import luma
+from dda.metrics.color import compute_luma
 from dda.metrics.metric import Column, PairBatch, weighted_mean
-from dda.metrics.structure import edges
+from dda.metrics.structure import compute_edges
 
-DARKEST = 0.05
+LOG_OFFSET = 0.05
 """Luma that is added before the logarithm, so that noise in the black of a lash is no edge."""
 
 
@@ -29,10 +29,10 @@ class Eyeliner:
     )
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """(N,), 1 where nothing changed; NaN where no eye is in sight."""
+        """Return the ratio (N,), 1 where nothing changed; NaN where no eye is in sight."""
         eyes = batch.mask("eyes")
         before, after = (
-            weighted_mean(edges(torch.log(luma(picture) + DARKEST)).square(), eyes)
+            weighted_mean(compute_edges(torch.log(compute_luma(picture) + LOG_OFFSET)).square(), eyes)
             for picture in (batch.source, batch.target)
         )
         return {"eyeliner": after / before}

@@ -3,7 +3,7 @@
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from dda.metrics.inception import WEIGHTS
+from dda.metrics.inception import WEIGHTS_LABEL
 from dda.metrics.metric import Column, PairSet
 from dda.metrics.set_distance import measure_set_distance
 
@@ -15,7 +15,7 @@ COLUMN = Column(
     better="lower",
     about="Frechet distance of the targets, as a set, to the true ones where there is an oracle; it "
     "is far too high for fewer than some thousand pairs, and sees no single pair.",
-    weights=WEIGHTS,
+    weights=WEIGHTS_LABEL,
 )
 
 
@@ -26,11 +26,11 @@ class Fid:
 
     def __call__(self, pairs: PairSet) -> dict[Column, float]:
         """Return the distances; nothing for fewer than two pairs."""
-        return measure_set_distance(COLUMN, fid, pairs)
+        return measure_set_distance(COLUMN, compute_fid, pairs)
 
 
-def fid(true: torch.Tensor, made: torch.Tensor) -> float:
-    """FID of two sets of features (N, D) and (M, D), at least two of each."""
+def compute_fid(true: torch.Tensor, made: torch.Tensor) -> float:
+    """Return the FID of two sets of features (N, D) and (M, D), at least two of each."""
     features = torch.nn.Identity()
     features.num_features = true.shape[1]  # type: ignore[assignment]  # what torchmetrics asks of an extractor
     metric = FrechetInceptionDistance(features)

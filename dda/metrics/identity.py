@@ -12,7 +12,7 @@ import torch
 from dda.images import to_uint8
 from dda.metrics.metric import Column, MissingWeights, PairBatch
 
-CHIP_SIZE = 150
+CHIP_SIZE_PX = 150
 """Side in pixels of the faces that dlib's network takes."""
 
 
@@ -49,25 +49,25 @@ class Identity:
         self.landmarks = dlib.shape_predictor(str(models / "shape_predictor_5_face_landmarks.dat"))
         self.network = dlib.face_recognition_model_v1(str(models / "dlib_face_recognition_resnet_model_v1.dat"))
         # A source comes again: as its own target, in the identity baseline, and with other styles.
-        self._features = lru_cache(maxsize=64)(self._describe)
+        self._features = lru_cache(maxsize=64)(self._embed_face)
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """(N,) in [-1, 1]; NaN where there is no face."""
+        """Return the cosine (N,) in [-1, 1]; NaN where there is no face."""
         cosine = batch.source.new_full((len(batch.source),), math.nan)
         for row in batch.has_face.nonzero().flatten().tolist():
-            chips = self._chips(batch.source[row], batch.target[row], batch.oval[row, 0])
+            chips = self._align_faces(batch.source[row], batch.target[row], batch.oval[row, 0])
             source, target = (self._features(chip.tobytes()) for chip in chips)
             cosine[row] = float(source @ target)
         return {"identity": cosine}
 
-    def _describe(self, chip: bytes) -> np.ndarray:
-        """The features (128,) of a face, of length 1."""
-        face = np.frombuffer(chip, np.uint8).reshape(CHIP_SIZE, CHIP_SIZE, 3)
+    def _embed_face(self, chip: bytes) -> np.ndarray:
+        """Return the features (128,) of a face, of length 1."""
+        face = np.frombuffer(chip, np.uint8).reshape(CHIP_SIZE_PX, CHIP_SIZE_PX, 3)
         features = np.array(self.network.compute_face_descriptor(face), np.float32)
         return features / np.linalg.norm(features)
 
-    def _chips(self, source: torch.Tensor, target: torch.Tensor, oval: torch.Tensor) -> list[Any]:
-        """Both faces upright, (`CHIP_SIZE`, `CHIP_SIZE`, 3) uint8, cut out alike: at the source's eyes and nose.
+    def _align_faces(self, source: torch.Tensor, target: torch.Tensor, oval: torch.Tensor) -> list[Any]:
+        """Return both faces upright, uint8 (`CHIP_SIZE_PX`, `CHIP_SIZE_PX`, 3), by the source's eyes and nose.
 
         A pair's features lie in the same places, and landmarks that makeup shifts by a pixel would pass for a change
         of the face.
@@ -79,4 +79,4 @@ class Identity:
         top = bottom - (right - left)  # the box dlib's landmarks are trained on: square, without the forehead
         image = to_uint8(source)
         landmarks = self.landmarks(image, dlib.rectangle(left, top, right, bottom))
-        return [dlib.get_face_chip(picture, landmarks, size=CHIP_SIZE) for picture in (image, to_uint8(target))]
+        return [dlib.get_face_chip(picture, landmarks, size=CHIP_SIZE_PX) for picture in (image, to_uint8(target))]

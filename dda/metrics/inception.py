@@ -6,9 +6,9 @@ import torch
 
 from dda.metrics.metric import MissingWeights
 
-FILE = "weights-inception-2015-12-05-6726825d.pth"
-URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"
-WEIGHTS = "Inception v3 (TensorFlow 2015-12-05, by torch-fidelity)"
+WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
+WEIGHTS_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS_FILE}"
+WEIGHTS_LABEL = "Inception v3 (TensorFlow 2015-12-05, by torch-fidelity)"
 
 
 class Inception:
@@ -22,9 +22,9 @@ class Inception:
     """
 
     def __init__(self, device: torch.device) -> None:
-        path = Path(torch.hub.get_dir()) / "checkpoints" / FILE
+        path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE
         if not path.is_file():
-            raise MissingWeights(f"Inception's weights are not in {path.parent}; save {URL} there")
+            raise MissingWeights(f"Inception's weights are not in {path.parent}; save {WEIGHTS_URL} there")
         from torch_fidelity import FeatureExtractorInceptionV3
 
         try:
@@ -32,10 +32,10 @@ class Inception:
             torch.load(path, map_location="cpu", weights_only=True)
             network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
         except Exception as error:  # torch has no common class for a file that is damaged, cut short or another one
-            raise MissingWeights(f"Inception's weights, {path}, are damaged; save {URL} there again") from error
+            raise MissingWeights(f"Inception's weights, {path}, are damaged; save {WEIGHTS_URL} there again") from error
         self.network = network.to(device).eval()
 
     @torch.inference_mode()
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Features (N, 2048) of pictures (N, 3, H, W) in [0, 1]."""
+        """Return features (N, 2048) of pictures (N, 3, H, W) in [0, 1]."""
         return self.network((pictures * 255).round().byte())[0]

@@ -5,7 +5,7 @@ import warnings
 import torch
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from dda.metrics.inception import WEIGHTS
+from dda.metrics.inception import WEIGHTS_LABEL
 from dda.metrics.metric import Column, PairSet
 from dda.metrics.set_distance import measure_set_distance
 
@@ -19,7 +19,7 @@ COLUMN = Column(
     better="lower",
     about="Kernel distance of the targets, as a set, to the true ones where there is an oracle; "
     "unbiased for small sets too, but noisy, and it sees no single pair.",
-    weights=WEIGHTS,
+    weights=WEIGHTS_LABEL,
 )
 
 
@@ -30,11 +30,11 @@ class Kid:
 
     def __call__(self, pairs: PairSet) -> dict[Column, float]:
         """Return the distances; nothing for fewer than two pairs."""
-        return measure_set_distance(COLUMN, lambda true, made: kid(true, made, pairs.seed), pairs)
+        return measure_set_distance(COLUMN, lambda true, made: compute_kid(true, made, pairs.seed), pairs)
 
 
-def kid(true: torch.Tensor, made: torch.Tensor, seed: int = 0) -> float:
-    """KID of two sets of features (N, D) and (M, D), at least two of each: the mean over seeded subsets."""
+def compute_kid(true: torch.Tensor, made: torch.Tensor, seed: int = 0) -> float:
+    """Return the KID of two sets of features (N, D) and (M, D), at least two of each: the mean over seeded subsets."""
     size = min(SUBSET_SIZE, len(true), len(made))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it keeps the features, which are here already

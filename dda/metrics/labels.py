@@ -17,9 +17,12 @@ _UNITS = {"dE00": "ΔE₀₀", "deg": "°"}
 
 
 def column_label(name: str) -> str:
-    """What a column is called: "strength_lips" is "Strength, lips", "ms_ssim" is "MS-SSIM".
+    """Return what a column is called: "strength_lips" is "Strength, lips", "ms_ssim" is "MS-SSIM".
 
     A name with a space holds words of the user's ("consistency Red_lip"), which stay as they are.
+
+        >>> column_label("strength_lips"), column_label("tone_gap_psnr")
+        ('Strength, lips', 'PSNR, gap over skin tones')
     """
     if name in _NAMES:
         return _NAMES[name]
@@ -36,18 +39,18 @@ def column_label(name: str) -> str:
 
 
 def unit_label(unit: str) -> str:
-    """A unit: "dE00" is "ΔE₀₀", "deg" is "°"."""
+    """Return a unit as people read it: "dE00" is "ΔE₀₀", "deg" is "°"."""
     return _UNITS.get(unit, unit)
 
 
 def count_decimals(values: Iterable[float], unit: str) -> int:
-    """Decimals to write the numbers of one column with: 2 where they have a unit, else 3, or 4 if all are small."""
+    """Return the decimals of the numbers of one column: 2 where they have a unit, else 3, or 4 if all are small."""
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
     return 2 if unit or largest >= 10 else 3 if largest >= 0.1 else 4
 
 
 def format_number(value: float, decimals: int) -> str:
-    """A number with so many decimals; exactly zero is "0", and what is only near it is not: "< 0.001"."""
+    """Format a number with so many decimals; exactly zero is "0", and what is only near it is not: "< 0.001"."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):

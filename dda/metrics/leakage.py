@@ -5,13 +5,13 @@ import math
 import torch
 from torch.nn.functional import max_pool2d
 
-from dda.metrics.color import change
+from dda.metrics.color import compute_color_change
 from dda.metrics.metric import Column, PairBatch
 
-INSIDE = 0.1
+MIN_MASK_SUM = 0.1
 """A pixel whose masks sum to more than this may wear makeup: less is the far end of a feather."""
 
-WOBBLE = 4
+PARSING_TOLERANCE_PX = 4
 """Pixels by which those are grown, on a side of 512: two parses of one face differ by one or two."""
 
 
@@ -31,15 +31,15 @@ class Leakage:
     )
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """(N,) in [0, 1]; NaN where there is no face, or nothing changed."""
-        difference = change(batch)
-        outside = (difference * (1 - may_wear_makeup(batch.support))).sum((1, 2, 3))
+        """Return the share (N,) in [0, 1]; NaN where there is no face, or nothing changed."""
+        difference = compute_color_change(batch)
+        outside = (difference * (1 - allowed_area(batch.support))).sum((1, 2, 3))
         share = outside / difference.sum((1, 2, 3))  # 0 / 0 is NaN
         return {"leakage": torch.where(batch.has_face, share, math.nan)}
 
 
-def may_wear_makeup(support: torch.Tensor) -> torch.Tensor:
-    """1 where makeup belongs, 0 elsewhere (N, 1, H, W), from M of the same shape."""
-    radius = max(1, round(WOBBLE * support.shape[-1] / 512))
-    across = max_pool2d((support > INSIDE).float(), (1, 2 * radius + 1), stride=1, padding=(0, radius))
+def allowed_area(support: torch.Tensor) -> torch.Tensor:
+    """Return 1 where makeup belongs and 0 elsewhere (N, 1, H, W), from M of the same shape."""
+    radius = max(1, round(PARSING_TOLERANCE_PX * support.shape[-1] / 512))
+    across = max_pool2d((support > MIN_MASK_SUM).float(), (1, 2 * radius + 1), stride=1, padding=(0, radius))
     return max_pool2d(across, (2 * radius + 1, 1), stride=1, padding=(radius, 0))

@@ -11,7 +11,7 @@ import torch
 from dda.metrics.metric import Column, MissingWeights
 from dda.system.network import socket_timeout
 
-ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
+ALEXNET_URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 
 
 class Lpips:
@@ -38,26 +38,26 @@ class Lpips:
         import lpips
 
         cache = Path(torch.hub.get_dir()) / "checkpoints"
-        file = cache / ALEXNET.rpartition("/")[2]
+        file = cache / ALEXNET_URL.rpartition("/")[2]
         try:
             if file.is_file():  # torchvision would run code in it, so one that holds more than tensors ends here
                 torch.load(file, map_location="cpu", weights_only=True)
-            with socket_timeout(), _quiet():
+            with socket_timeout(), _silence_torchvision():
                 network = lpips.LPIPS(net="alex", verbose=False)
         except Exception as error:  # no network, or a file for whose damage torch has no common class
-            reason = f"AlexNet's weights can neither be read from {cache} nor downloaded; save {ALEXNET} there"
+            reason = f"AlexNet's weights can neither be read from {cache} nor downloaded; save {ALEXNET_URL} there"
             raise MissingWeights(reason) from error
         self.network = network.to(device)
 
     @torch.inference_mode()
     def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """LPIPS (N,) of pictures (N, 3, H, W) in [0, 1]."""
+        """Return LPIPS (N,) of pictures (N, 3, H, W) in [0, 1]."""
         return self.network(a, b, normalize=True).reshape(len(a))
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without torchvision's warnings about how `lpips` calls it, and without word of a download that may fail."""
+def _silence_torchvision() -> Iterator[None]:
+    """Silence torchvision's warnings about how `lpips` calls it, and its notice of a download that may fail."""
     silence = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
         warnings.simplefilter("ignore", UserWarning)

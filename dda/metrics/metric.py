@@ -51,7 +51,7 @@ class Column:
         return PREFIXES[self.comparison] + self.name
 
     def compared(self, comparison: str) -> "Column":
-        """The same number of another comparison."""
+        """Return the same number of another comparison."""
         return replace(self, comparison=comparison)
 
 
@@ -76,7 +76,7 @@ class PairBatch:
     has_face: torch.Tensor
 
     def untouched(self) -> "PairBatch":
-        """The identity baseline: the same faces with nothing painted."""
+        """Return the identity baseline: the same faces with nothing painted."""
         return replace(self, target=self.source)
 
     @property
@@ -85,7 +85,7 @@ class PairBatch:
         return self.masks.sum(1, keepdim=True)
 
     def mask(self, region: str) -> torch.Tensor:
-        """The mask (N, 1, H, W) of one region."""
+        """Return the mask (N, 1, H, W) of one region."""
         index = REGIONS.index(region)
         return self.masks[:, index : index + 1]
 
@@ -119,7 +119,7 @@ class Distance(Protocol):
     column: Column
 
     def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """One number a pair (N,), of pictures (N, 3, H, W) in [0, 1]."""
+        """Return one number for each pair (N,), of pictures (N, 3, H, W) in [0, 1]."""
         ...
 
 
@@ -130,7 +130,7 @@ class PairMetric(Protocol):
     def columns(self) -> tuple[Column, ...]: ...
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """By column name, one number a pair (N,); NaN where it does not apply."""
+        """Return by column name one number for each pair (N,); NaN where it does not apply."""
         ...
 
 
@@ -157,7 +157,7 @@ class MissingWeights(Exception):
 
 
 def weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean (N,) of values (N, 1, H, W) under weights (N, 1, H, W); NaN where the weights are all 0."""
+    """Return the mean (N,) of values (N, 1, H, W) under weights (N, 1, H, W); NaN where the weights are all 0."""
     total = weights.sum((1, 2, 3))
     mean = (values * weights).sum((1, 2, 3)) / total
     return torch.where(total > 0, mean, math.nan)

@@ -7,8 +7,8 @@ import numpy as np
 from dda.metrics.metric import Column, PairSet
 from dda.regions import REGIONS
 
-NEIGHBORS = 5
-FOLDS = 5
+NUM_NEIGHBORS = 5
+NUM_FOLDS = 5
 
 COLUMN = Column(
     name="separability",
@@ -33,12 +33,12 @@ class Separability:
         if not named.any():
             return {}
         styles, people = np.asarray(pairs.styles)[named], np.asarray(pairs.people)[named]
-        value = separability(pairs.changes[named], styles, people)
+        value = measure_separability(pairs.changes[named], styles, people)
         return {} if np.isnan(value) else {COLUMN: value}
 
 
-def separability(changes: np.ndarray, styles: Sequence[str], people: Sequence[str]) -> float:
-    """Accuracy of k nearest neighbors with people held out; NaN for one style, or too few people for the folds.
+def measure_separability(changes: np.ndarray, styles: Sequence[str], people: Sequence[str]) -> float:
+    """Return the accuracy of k nearest neighbors with people held out; NaN for one style or too few people.
 
     Each number is scaled by its spread over the set (lips move ten times as far as skin), and two pairs are compared
     in the regions that both have. Pairs without any region do not count.
@@ -56,12 +56,12 @@ def separability(changes: np.ndarray, styles: Sequence[str], people: Sequence[st
     painted = np.isfinite(changes).any((1, 2))
     features = changes.reshape(len(changes), 3 * len(REGIONS))[painted]
     worn, who = np.asarray(styles)[painted], np.asarray(people)[painted]
-    if len(set(worn)) < 2 or len(set(who)) < FOLDS:
+    if len(set(worn)) < 2 or len(set(who)) < NUM_FOLDS:
         return np.nan
     features = features[:, np.isfinite(features).any(0)]
-    classifier = make_pipeline(StandardScaler(), KNeighborsClassifier(NEIGHBORS, metric="nan_euclidean"))
-    folds = list(GroupKFold(FOLDS).split(features, worn, who))
-    if min(len(others) for others, _ in folds) < NEIGHBORS:
+    classifier = make_pipeline(StandardScaler(), KNeighborsClassifier(NUM_NEIGHBORS, metric="nan_euclidean"))
+    folds = list(GroupKFold(NUM_FOLDS).split(features, worn, who))
+    if min(len(others) for others, _ in folds) < NUM_NEIGHBORS:
         return np.nan
     guesses = cross_val_predict(classifier, features, worn, cv=folds)
     return float(np.mean(guesses == worn))

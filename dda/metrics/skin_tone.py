@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from dda.metrics.color import to_lab
+from dda.metrics.color import srgb_to_lab
 from dda.metrics.labels import column_label
 from dda.metrics.metric import Column, PairBatch, PairSet, weighted_mean
 
-GRAY = 3.0
+MIN_SKIN_CHROMA = 3.0
 """Chroma (CIELAB) up to which skin is that of a picture without colors, whose angle would be that of noise."""
 
-PEOPLE = 6
+MIN_PEOPLE = 6
 """How many it takes to speak of thirds: of fewer, one person less another would be the gap."""
 
 
@@ -35,11 +35,11 @@ class SkinTone:
     )
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """(N,) in degrees; NaN where there is no skin, or none with a color."""
-        lab, skin = to_lab(batch.source), batch.mask("skin")
+        """Return ITA (N,) in degrees; NaN where there is no skin, or none with a color."""
+        lab, skin = srgb_to_lab(batch.source), batch.mask("skin")
         light, red, yellow = (weighted_mean(lab[:, channel : channel + 1], skin) for channel in (0, 1, 2))
         tone = torch.rad2deg(torch.atan2(light - 50, yellow))
-        return {"skin_tone": tone.where(torch.hypot(red, yellow) > GRAY, torch.nan)}
+        return {"skin_tone": tone.where(torch.hypot(red, yellow) > MIN_SKIN_CHROMA, torch.nan)}
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ class ToneGap:
 
 
 def tone_gap(values: np.ndarray, ita: np.ndarray, people: Sequence[str]) -> ToneGap:
-    """How a metric (N,) goes with the skin tone (N,) of its pairs; pairs where either is NaN do not count.
+    """Return how a metric (N,) goes with the skin tone (N,) of its pairs; pairs where either is NaN do not count.
 
-    ``people`` names whose face each pair shows. Both numbers are NaN for fewer than :data:`PEOPLE` or where no third is
-    darker than another, and Spearman's where the metric is constant.
+    ``people`` names whose face each pair shows. Both numbers are NaN for fewer than :data:`MIN_PEOPLE` or where no
+    third is darker than another, and Spearman's where the metric is constant.
     """
     known = np.isfinite(values) & np.isfinite(ita)
     values, ita = values[known], ita[known]
-    if len(set(np.asarray(people, object)[known])) < PEOPLE:
+    if len(set(np.asarray(people, object)[known])) < MIN_PEOPLE:
         return ToneGap(np.nan, np.nan)
     dark, light = np.quantile(ita, [1 / 3, 2 / 3])
     if not dark < light:

@@ -27,5 +27,5 @@ class StLpips:
 
     @torch.inference_mode()
     def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """ST-LPIPS (N,) of pictures (N, 3, H, W) in [0, 1]."""
+        """Return ST-LPIPS (N,) of pictures (N, 3, H, W) in [0, 1]."""
         return self.network(a, b, normalize=True).reshape(len(a))

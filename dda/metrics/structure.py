@@ -2,18 +2,23 @@
 
 import torch
 
-from dda.metrics.color import luma
-from dda.metrics.detail import blurred, correlation
+from dda.metrics.color import compute_luma
+from dda.metrics.detail import blur, weighted_correlation
 from dda.metrics.metric import Column
 
-GRAIN = 1.0
+GRAIN_SIGMA_PX = 1.0
 """Sigma in pixels, on a side of 512, of the blur that takes out film grain and JPEG blocks."""
 
 _SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
 
 class Structure:
-    """Correlation of the luma edges of two pictures."""
+    """Correlation of the luma edges of two pictures.
+
+    >>> picture = torch.rand(1, 3, 192, 192, generator=torch.Generator().manual_seed(0))
+    >>> round(Structure()(picture, picture).item(), 4), Structure()(picture, picture.flip(3)).item() < 0.5
+    (1.0, True)
+    """
 
     column = Column(
         name="structure",
@@ -26,13 +31,17 @@ class Structure:
     )
 
     def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """(N,) in [-1, 1], of pictures (N, 3, H, W) in [0, 1]."""
+        """Return the correlation (N,) in [-1, 1], of pictures (N, 3, H, W) in [0, 1]."""
         everywhere = a.new_ones(len(a), 1, *a.shape[-2:])
-        return correlation(edges(blurred(luma(a), GRAIN)), edges(blurred(luma(b), GRAIN)), everywhere)
+        return weighted_correlation(
+            compute_edges(blur(compute_luma(a), GRAIN_SIGMA_PX)),
+            compute_edges(blur(compute_luma(b), GRAIN_SIGMA_PX)),
+            everywhere,
+        )
 
 
-def edges(light: torch.Tensor) -> torch.Tensor:
-    """Length of the Sobel gradient of luma (N, 1, H, W)."""
+def compute_edges(light: torch.Tensor) -> torch.Tensor:
+    """Return the length of the Sobel gradient of luma (N, 1, H, W)."""
     kernel = light.new_tensor(_SOBEL) / 8
     padded = torch.nn.functional.pad(light, (1, 1, 1, 1), mode="replicate")
     across, down = torch.nn.functional.conv2d(padded, torch.stack([kernel, kernel.T])[:, None]).unbind(1)

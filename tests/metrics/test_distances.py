@@ -6,7 +6,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from dda.metrics.metric import PairBatch
-from dda.metrics.ms_ssim import MIN_SIDE, MsSsim
+from dda.metrics.ms_ssim import MIN_SIDE_PX, MsSsim
 from dda.metrics.psnr import Psnr, masked_psnr
 from dda.metrics.ssim import Ssim
 from dda.metrics.structure import Structure
@@ -72,7 +72,7 @@ def test_ms_ssim_is_ssims_contrasts_over_five_halvings(noisy: tuple[torch.Tensor
 
 
 def test_a_picture_too_small_for_five_scales_has_no_ms_ssim() -> None:
-    small, enough = torch.rand(1, 3, MIN_SIDE - 1, 300), torch.rand(1, 3, MIN_SIDE, 300)
+    small, enough = torch.rand(1, 3, MIN_SIDE_PX - 1, 300), torch.rand(1, 3, MIN_SIDE_PX, 300)
     assert MsSsim()(small, small).isnan().all()
     assert float(MsSsim()(enough, enough)) == pytest.approx(1)
 

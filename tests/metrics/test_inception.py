@@ -9,9 +9,9 @@ from scipy.linalg import sqrtm
 from torch_fidelity import FeatureExtractorInceptionV3
 from torchmetrics.image.fid import NoTrainInceptionV3
 
-from dda.metrics.fid import fid
-from dda.metrics.inception import FILE, Inception
-from dda.metrics.kid import kid
+from dda.metrics.fid import compute_fid
+from dda.metrics.inception import WEIGHTS_FILE, Inception
+from dda.metrics.kid import compute_kid
 from dda.metrics.metric import MissingWeights
 from tests.conftest import Malicious
 
@@ -29,8 +29,8 @@ def test_fid_is_the_distance_of_two_gaussians(features: tuple[torch.Tensor, torc
     a, b = (part.double().numpy() for part in features)
     cov_a, cov_b = np.cov(a.T), np.cov(b.T)
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * sqrtm(cov_a @ cov_b).real)
-    assert fid(*features) == pytest.approx(expected, rel=1e-4)
-    assert fid(features[0], features[0]) == pytest.approx(0, abs=1e-6)
+    assert compute_fid(*features) == pytest.approx(expected, rel=1e-4)
+    assert compute_fid(features[0], features[0]) == pytest.approx(0, abs=1e-6)
 
 
 def test_kid_is_the_unbiased_kernel_distance(features: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -43,23 +43,23 @@ def test_kid_is_the_unbiased_kernel_distance(features: tuple[torch.Tensor, torch
         return (k.sum() - np.trace(k)) / (len(k) * (len(k) - 1))
 
     expected = off_diagonal(kernel(a, a)) + off_diagonal(kernel(b, b)) - 2 * kernel(a, b).mean()
-    assert kid(features[0][:40], features[1][:40]) == pytest.approx(expected, rel=1e-4)
+    assert compute_kid(features[0][:40], features[1][:40]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_kids_subsets_are_seeded(features: tuple[torch.Tensor, torch.Tensor]) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = kid(*features, seed=0)
+    first = compute_kid(*features, seed=0)
     assert torch.equal(torch.get_rng_state(), before)  # nobody else's draws change
     torch.manual_seed(2)
-    assert kid(*features, seed=0) == first != kid(*features, seed=1)
+    assert compute_kid(*features, seed=0) == first != compute_kid(*features, seed=1)
 
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Random weights where torch hub keeps the published ones, and in their form."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    file = tmp_path / "hub" / "checkpoints" / FILE
+    file = tmp_path / "hub" / "checkpoints" / WEIGHTS_FILE
     file.parent.mkdir(parents=True)
     state = {name: value for name, value in _random_inception().items() if not name.endswith("num_batches_tracked")}
     torch.save(state, file, _use_new_zipfile_serialization=False)  # PyTorch's form of 2020
@@ -70,20 +70,20 @@ def test_weights_come_from_torch_hubs_cache_or_not_at_all(weights: Path) -> None
     whole = weights.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"no weights"):
         weights.write_bytes(damaged)
-        with pytest.raises(MissingWeights, match=f"{FILE}, are damaged; save https://"):
+        with pytest.raises(MissingWeights, match=f"{WEIGHTS_FILE}, are damaged; save https://"):
             Inception(CPU)
     torch.save([torch.zeros(1)], weights)
-    with pytest.raises(MissingWeights, match=f"{FILE}, are damaged"):
+    with pytest.raises(MissingWeights, match=f"{WEIGHTS_FILE}, are damaged"):
         Inception(CPU)
     weights.unlink()
-    with pytest.raises(MissingWeights, match=f"are not in {weights.parent}; save https://.*{FILE} there"):
+    with pytest.raises(MissingWeights, match=f"are not in {weights.parent}; save https://.*{WEIGHTS_FILE} there"):
         Inception(CPU)
 
 
 def test_code_among_the_weights_is_not_run(weights: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     torch.save(_random_inception() | {"fc.bias": Malicious(trace)}, weights)
-    with pytest.raises(MissingWeights, match=f"{FILE}, are damaged"):
+    with pytest.raises(MissingWeights, match=f"{WEIGHTS_FILE}, are damaged"):
         Inception(CPU)
     assert not trace.exists()
     torch.load(weights, weights_only=False)

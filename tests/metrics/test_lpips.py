@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from dda.metrics.lpips import ALEXNET, Lpips
+from dda.metrics.lpips import ALEXNET_URL, Lpips
 from dda.metrics.metric import MissingWeights, PairBatch
 from tests.conftest import Malicious
 
@@ -37,7 +37,7 @@ def save_random_alexnet(hub: Path) -> dict[str, torch.Tensor]:
         else torch.zeros(1).expand(shape)
         for name, shape in shapes.items()
     }
-    torch.save(weights, hub / ALEXNET.rsplit("/", 1)[1])
+    torch.save(weights, hub / ALEXNET_URL.rsplit("/", 1)[1])
     return weights
 
 
@@ -73,25 +73,25 @@ def test_it_is_the_papers_sum_over_alexnets_layers(hub: Path, glamorous: PairBat
 def test_without_its_weights_it_says_where_to_put_them(hub: Path) -> None:
     with pytest.raises(MissingWeights) as caught:
         Lpips(CPU)
-    assert str(hub) in caught.value.reason and ALEXNET in caught.value.reason
+    assert str(hub) in caught.value.reason and ALEXNET_URL in caught.value.reason
 
 
 def test_code_among_the_weights_is_not_run(hub: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    torch.save(save_random_alexnet(hub) | {"features.0.bias": Malicious(trace)}, hub / ALEXNET.rsplit("/", 1)[1])
+    torch.save(save_random_alexnet(hub) | {"features.0.bias": Malicious(trace)}, hub / ALEXNET_URL.rsplit("/", 1)[1])
     with pytest.raises(MissingWeights):
         Lpips(CPU)
     assert not trace.exists()
 
 
 def test_a_file_of_something_else_is_not_taken_for_the_weights(hub: Path) -> None:
-    torch.save([torch.zeros(1)], hub / ALEXNET.rsplit("/", 1)[1])
+    torch.save([torch.zeros(1)], hub / ALEXNET_URL.rsplit("/", 1)[1])
     with pytest.raises(MissingWeights):
         Lpips(CPU)
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", b"<html>404</html>", b""])
 def test_a_damaged_file_is_not_taken_for_the_weights(hub: Path, content: bytes) -> None:
-    (hub / ALEXNET.rsplit("/", 1)[1]).write_bytes(content)
+    (hub / ALEXNET_URL.rsplit("/", 1)[1]).write_bytes(content)
     with pytest.raises(MissingWeights):
         Lpips(CPU)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dda.metrics.background import Background
-from dda.metrics.color import change, to_lab
+from dda.metrics.color import compute_color_change, srgb_to_lab
 from dda.metrics.metric import PairBatch
 from dda.metrics.skin_tone import SkinTone
 from dda.regions import REGIONS
@@ -89,7 +89,7 @@ def test_without_a_face_nothing_of_the_face_is_measured(glamorous: PairBatch, me
 
 
 def test_strength_is_the_masks_mean_of_the_color_difference(glamorous: PairBatch, good: Values) -> None:
-    difference = change(glamorous).double()
+    difference = compute_color_change(glamorous).double()
     for index, region in enumerate(REGIONS):
         mask = glamorous.masks[:, index : index + 1].double()
         expected = (difference * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
@@ -115,7 +115,7 @@ def test_blurred_skin_loses_its_detail_and_keeps_its_strength(
 
 def test_skin_tone_is_the_angle_of_the_skins_color(glamorous: PairBatch) -> None:
     found = SkinTone()(glamorous)["skin_tone"]
-    lab = to_lab(glamorous.source).double()
+    lab = srgb_to_lab(glamorous.source).double()
     skin = glamorous.masks[:, 2].double()
     light, yellow = ((lab[:, c] * skin).sum((1, 2)) / skin.sum((1, 2)) for c in (0, 2))
     assert found.tolist() == pytest.approx(torch.rad2deg(torch.atan((light - 50) / yellow)).tolist(), abs=0.01)

@@ -10,8 +10,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from dda.evaluation.bootstrap import CHUNK, RESAMPLES, bootstrap, tail_share
-from dda.metrics.consistency import consistency
-from dda.metrics.separability import separability
+from dda.metrics.consistency import measure_consistency
+from dda.metrics.separability import measure_separability
 from dda.metrics.skin_tone import tone_gap
 
 PEOPLE, STYLES = 12, ("red", "smokey", "bare")
@@ -47,7 +47,7 @@ def test_separability_agrees_with_neighbors_counted_by_hand(made: tuple[np.ndarr
         nearest = [styles[others[i]] for i in np.argsort(distance)[:5]]
         votes = {name: nearest.count(name) for name in sorted(set(nearest))}
         right += max(votes, key=lambda name: votes[name]) == style
-    found = separability(changes, styles, people)
+    found = measure_separability(changes, styles, people)
     assert found == pytest.approx(right / len(styles), abs=1e-9)
     assert 0.4 < found < 1
 
@@ -65,7 +65,9 @@ def test_separability_is_near_scikit_learn_leaving_out_one_person_at_a_time(
     changes, styles, people = made
     flat = StandardScaler().fit_transform(changes.reshape(len(changes), -1))
     guesses = cross_val_predict(KNeighborsClassifier(5), flat, styles, groups=people, cv=LeaveOneGroupOut())
-    assert separability(changes, styles, people) == pytest.approx(np.mean(guesses == np.array(styles)), abs=0.06)
+    assert measure_separability(changes, styles, people) == pytest.approx(
+        np.mean(guesses == np.array(styles)), abs=0.06
+    )
 
 
 def test_a_person_is_never_its_own_neighbor() -> None:
@@ -74,14 +76,14 @@ def test_a_person_is_never_its_own_neighbor() -> None:
     changes = np.repeat(random.normal(0, 10, (20, 4, 3)), 5, axis=0) + random.normal(0, 0.01, (100, 4, 3))
     people = [f"{i // 5}" for i in range(100)]
     styles = ["red" if int(person) % 2 else "bare" for person in people]
-    assert separability(changes, styles, people) < 0.75
+    assert measure_separability(changes, styles, people) < 0.75
 
 
 def test_styles_that_differ_in_nothing_are_not_told_apart(made: tuple[np.ndarray, list[str], list[str]]) -> None:
     changes, styles, people = made
-    assert separability(changes, styles, people) > 0.9
+    assert measure_separability(changes, styles, people) > 0.9
     noise = np.random.default_rng(2).normal(size=changes.shape)
-    assert separability(noise, styles, people) < 0.6
+    assert measure_separability(noise, styles, people) < 0.6
 
 
 def test_missing_regions_do_not_count(made: tuple[np.ndarray, list[str], list[str]]) -> None:
@@ -89,16 +91,16 @@ def test_missing_regions_do_not_count(made: tuple[np.ndarray, list[str], list[st
     changes = changes.copy()
     changes[:9, 0] = np.nan  # three people whose eyes are covered
     changes[9:12] = np.nan  # one without a face
-    assert separability(changes, styles, people) > 0.85
+    assert measure_separability(changes, styles, people) > 0.85
     changes[:, 3] = np.nan  # brows that nobody shows
-    assert separability(changes, styles, people) > 0.85
+    assert measure_separability(changes, styles, people) > 0.85
 
 
 def test_separability_needs_two_styles_and_five_people(made: tuple[np.ndarray, list[str], list[str]]) -> None:
     changes, styles, people = made
-    assert math.isnan(separability(changes, ["red"] * len(styles), people))
-    assert math.isnan(separability(changes[:12], styles[:12], people[:12]))
-    assert math.isnan(separability(np.full_like(changes, np.nan), styles, people))
+    assert math.isnan(measure_separability(changes, ["red"] * len(styles), people))
+    assert math.isnan(measure_separability(changes[:12], styles[:12], people[:12]))
+    assert math.isnan(measure_separability(np.full_like(changes, np.nan), styles, people))
 
 
 def test_consistency_is_the_mean_cosine_between_people() -> None:
@@ -109,15 +111,15 @@ def test_consistency_is_the_mean_cosine_between_people() -> None:
     unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
     pairs = [(i, j) for i in range(6) for j in range(i) if people[i] != people[j]]
     expected = np.mean([unit[i] @ unit[j] for i, j in pairs])
-    found = consistency(changes, ["red"] * 6, people)
+    found = measure_consistency(changes, ["red"] * 6, people)
     assert found == {"red": pytest.approx(expected)}
-    assert consistency(np.ones((3, 4, 3)), ["red"] * 3, ["a", "b", "c"])["red"] == pytest.approx(1)
+    assert measure_consistency(np.ones((3, 4, 3)), ["red"] * 3, ["a", "b", "c"])["red"] == pytest.approx(1)
 
 
 def test_consistency_of_one_person_is_not_known() -> None:
-    found = consistency(np.ones((4, 4, 3)), ["red", "red", "bare", "bare"], ["a", "a", "a", "b"])
+    found = measure_consistency(np.ones((4, 4, 3)), ["red", "red", "bare", "bare"], ["a", "a", "a", "b"])
     assert math.isnan(found["red"]) and found["bare"] == pytest.approx(1)
-    unseen = consistency(np.full((2, 4, 3), np.nan), ["red", "red"], ["a", "b"])
+    unseen = measure_consistency(np.full((2, 4, 3), np.nan), ["red", "red"], ["a", "b"])
     assert math.isnan(unseen["red"])
 
 
