@@ -40,17 +40,32 @@ def summary_table(rows: Sequence[PairRow], made_now: int, seconds: float) -> Tab
     table.add_column(overflow="fold")
     speed = f" ({made_now / seconds:.1f} a second)" if made_now else ""
     table.add_row("Pairs", f"{made_now} made now{speed}, {len(done)} in all")
-    _add_counts(table, "Styles", Counter(row.style for row in done))
+    styles = Counter(row.style for row in done)
+    _add_counts(table, "Styles", [(str(count), style) for style, count in styles.most_common()])
     for status in ("rejected", "failed"):
-        _add_counts(table, status.capitalize(), Counter(row.reason for row in rows if row.status == status))
+        _add_counts(table, status.capitalize(), _group_reasons([row for row in rows if row.status == status]))
     return table
 
 
-def _add_counts(table: Table, label: str, counts: Counter[str]) -> None:
-    named = counts.most_common(_MAX_LISTED)
-    if rest := counts.total() - sum(count for _, count in named):
-        named.append(("others, told in the journal", rest))
-    width = max((len(str(count)) for _, count in named), default=0)
-    lines = [f"{count:>{width}}  {name}" for name, count in named]
-    if lines:
-        table.add_row(label, Text("\n".join(lines)))
+def _group_reasons(rows: Sequence[PairRow]) -> list[tuple[str, str]]:
+    """Return how many pictures gave no pair, and pairs where their number is another, by the kind of reason."""
+    by_kind: dict[str, list[PairRow]] = {}
+    for row in rows:
+        by_kind.setdefault(row.reason.partition(":")[0], []).append(row)
+    counts = []
+    for kind, group in sorted(by_kind.items(), key=lambda item: -len(item[1])):
+        pictures, reasons = len({row.path for row in group}), {row.reason for row in group}
+        count = f"{pictures} picture{'s' * (pictures != 1)}"
+        if len(group) != pictures:
+            count += f", {len(group)} pairs"
+        counts.append((count, reasons.pop() if len(reasons) == 1 else kind))
+    return counts
+
+
+def _add_counts(table: Table, label: str, counts: Sequence[tuple[str, str]]) -> None:
+    shown = list(counts[:_MAX_LISTED])
+    if rest := len(counts) - len(shown):
+        shown.append((f"{rest} more", "in the journal"))
+    width = max((len(count) for count, _ in shown), default=0)
+    if shown:
+        table.add_row(label, Text("\n".join(f"{count:>{width}}  {name}" for count, name in shown)))

@@ -119,11 +119,13 @@ def _make_missing(
             if num_pairs is None:
                 total -= new["rejected"] + new["failed"]
             made = counts["ok"] - before
-            progress.update(task, completed=made, total=max(total, made))  # a picture may bring several faces
+            progress.update(
+                task, completed=made, total=max(total, made), visible=True
+            )  # a picture may bring several faces
             logger.log(rows, counts, made / (time.monotonic() - start))
 
     with pairs_progress() as progress:
-        task = progress.add_task("amplify", total=0)
+        task = progress.add_task("amplify", total=0, visible=False)  # until it is known how many there are
         if retries:
             names = _finished_names(journal, retries)
             make(retries, None)

@@ -212,9 +212,9 @@ def test_summary_says_what_was_done() -> None:
         "Pairs 4 made now (2.0 a second), 9 in all",
         "Styles 6 Natural makeup",
         "3 Glamorous makeup",
-        "Rejected 2 no face",
-        "1 [red] empty file",
-        "Failed 1 disk full",
+        "Rejected 2 pictures no face",
+        "1 picture [red] empty file",
+        "Failed 1 picture disk full",
     ]
 
 
@@ -232,7 +232,16 @@ def test_summary_of_a_run_without_pairs() -> None:
 def test_summary_keeps_rare_reasons_short() -> None:
     text = render(make_rows({f"reason {index}": 1 for index in range(20)}), 1, 1.0)
     assert text.count("reason ") == 8
-    assert "12  others" in text
+    assert "12 more  in the journal" in text
+
+
+def test_summary_groups_reasons_and_counts_pictures_apart_from_pairs() -> None:
+    rows = [
+        make_row(place, place // 2, STYLES[place % 2], "rejected", f"too small: {90 + place // 2} pixels")
+        for place in range(6)
+    ]
+    lines = [" ".join(line.split()) for line in render(rows, 0, 1.0).splitlines()]
+    assert lines[1:] == ["Rejected 3 pictures, 6 pairs too small"]
 
 
 def test_summary_reads_the_journal(tmp_path: Path) -> None:
