@@ -75,12 +75,15 @@ def _name(column: Column) -> Text:
 
 
 def _list_notes(result: Result) -> Iterator[Text]:
-    reasons = Counter(pair.reason for pair in result.rejected)
-    for reason, count in reasons.most_common(_MAX_LISTED):
+    rejected = Counter(pair.reason for pair in result.rejected)
+    for reason, count in rejected.most_common(_MAX_LISTED):
         yield Text(f"Rejected {count}: {reason}")
-    if len(reasons) > _MAX_LISTED:
-        yield Text(f"Rejected for other reasons, told in pairs.parquet: {len(reasons) - _MAX_LISTED} kinds")
-    for name, reason in result.missing.items():
-        yield Text(f"Not measured: {column_label(name)}: {reason}", style="dim")
+    if len(rejected) > _MAX_LISTED:
+        yield Text(f"Rejected for other reasons, told in pairs.parquet: {len(rejected) - _MAX_LISTED} kinds")
+    if result.missing:
+        names = ", ".join(map(column_label, result.missing))
+        reasons = set(result.missing.values())
+        why = f": {reasons.pop()}" if len(reasons) == 1 else "; the report says why and what to do"
+        yield Text(f"Not measured: {names}{why}", style="dim")
     for verdict in result.verdicts:
         yield Text(verdict.text, style=_STYLES[verdict.level])

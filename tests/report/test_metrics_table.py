@@ -41,3 +41,10 @@ def test_ours_and_the_untouched_source_stand_side_by_side_in_80_columns(result: 
     assert "Rejected 1: sizes differ" in lines and "Rejected 1: gone" in lines
     assert "Not measured: FID: no weights" in lines
     assert "There is no [makeup]." in lines
+
+
+def test_what_is_missing_is_one_line(result: Result) -> None:
+    result.missing = {"fid": "no weights", "kid": "few pairs", "lpips": "no weights"}
+    console = Console(width=80, record=True)
+    console.print(result_table(result))
+    assert "Not measured: FID, KID, LPIPS; the report says why and what to do" in console.export_text().splitlines()
