@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("wandb_workspaces", reason="needs the extra dashboard")
 
-from tests.tracking.test_following import run
 
 from dda.tracking import dashboard as module
 from dda.tracking.dashboard import dashboard, main
+from tests.tracking.test_run_logger import run
 from tests.tracking.wandb_log import find_log, read_summary
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style:DeprecationWarning")  # its package's own
