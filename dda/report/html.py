@@ -151,12 +151,12 @@ def _make_summary_rows(result: Result, comparison: str, untouched: str) -> list[
     ]
 
 
-def _make_summary_row(column: Column, target: Statistic | None, untouched: Statistic | None) -> dict[str, Any]:
-    decimals = count_decimals((statistic.mean for statistic in (target, untouched) if statistic), column.unit)
+def _make_summary_row(column: Column, ours: Statistic | None, untouched: Statistic | None) -> dict[str, Any]:
+    decimals = count_decimals((statistic.mean for statistic in (ours, untouched) if statistic), column.unit)
     return _describe_column(column) | {
-        "target": _format_estimate(target, decimals),
+        "ours": _format_estimate(ours, decimals),
         "baseline": _format_estimate(untouched, decimals),
-        "count": target.count if target else 0,
+        "count": ours.count if ours else 0,
     }
 
 

@@ -52,15 +52,15 @@ def _make_table(result: Result) -> Table:
 
 
 def _format_row(
-    column: Column, target: Statistic | None, untouched: Statistic | None, tone_gap: float | None
+    column: Column, ours: Statistic | None, untouched: Statistic | None, tone_gap: float | None
 ) -> tuple[Text | str, ...]:
-    target, untouched = target or UNMEASURED, untouched or UNMEASURED
-    decimals = count_decimals([target.mean, untouched.mean], column.unit)
-    low, high = format_number(target.low, decimals), format_number(target.high, decimals)
+    ours, untouched = ours or UNMEASURED, untouched or UNMEASURED
+    decimals = count_decimals([ours.mean, untouched.mean], column.unit)
+    low, high = format_number(ours.low, decimals), format_number(ours.high, decimals)
     return (
         _label_column(column),
-        format_number(target.mean, decimals),
-        f"{low} to {high}" if target.low < target.high else "",
+        format_number(ours.mean, decimals),
+        f"{low} to {high}" if ours.low < ours.high else "",
         format_number(untouched.mean, decimals),
         "" if tone_gap is None else format_number(tone_gap, decimals),
     )

@@ -275,7 +275,7 @@ def test_the_filters_filter(opened: Opened) -> None:
     page.get_by_label("Name", exact=True).fill("C1")
     assert opened.column(1) == ["c1", "c10"]
     page.get_by_label("Name", exact=True).fill("nothing like it")
-    assert opened.column(1) == ["No pair matches the filters."]
+    assert opened.column(1) == ["No pair is like this."]
 
 
 def test_the_slider_uncovers_the_other_picture(opened: Opened) -> None:

@@ -1,13 +1,13 @@
-// Names of files and styles are inserted as text (textContent), never as markup.
+// Everything that a file or a person named reaches the page as text (textContent), never as markup.
 "use strict";
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const SIDES = { source: "Source", target: "Target", oracle: "Oracle" };
 const COMPARISONS = [["source", "target"], ["oracle", "target"], ["source", "oracle"]];
-const indexByName = new Map(DATA.pairs.map((pair, index) => [pair.name, index]));
+const byName = new Map(DATA.pairs.map((pair, index) => [pair.name, index]));
 const $ = (id) => document.getElementById(id);
 
-// --- Helpers --------------------------------------------------------------------------------------------
+// --- Small parts ----------------------------------------------------------------------------------------
 
 function make(tag, { text, className, ...properties } = {}, children = []) {
   const element = document.createElement(tag);
@@ -19,19 +19,19 @@ function make(tag, { text, className, ...properties } = {}, children = []) {
 }
 
 // JSON has neither NaN (null here) nor infinities (strings here).
-const parseNumber = (number) => (number === null || number === undefined ? NaN : Number(number));
+const value = (number) => (number === null || number === undefined ? NaN : Number(number));
 
 function format(number, digits) {
   if (Number.isNaN(number)) return "–";
   if (!Number.isFinite(number)) return number > 0 ? "∞" : "−∞";
   if (number === 0) return "0";
-  const smallest = 10 ** -digits;
-  if (Math.abs(number) < smallest / 2) return (number > 0 ? "< " : "> −") + smallest.toFixed(digits);
+  const least = 10 ** -digits;
+  if (Math.abs(number) < least / 2) return (number > 0 ? "< " : "> −") + least.toFixed(digits);
   return number.toFixed(digits).replace("-", "−");
 }
 
-const pictureUrl = (pair, side) => "data:image/jpeg;base64," + DATA.pictures[pair.pictures[side]];
-const hasPicture = (pair, side) => side in pair.pictures;
+const picture = (pair, side) => "data:image/jpeg;base64," + DATA.pictures[pair.pictures[side]];
+const has = (pair, side) => side in pair.pictures;
 
 // --- Table of pairs -------------------------------------------------------------------------------------
 
@@ -39,9 +39,9 @@ const COLUMNS = [
   { label: "Pair", text: true, get: (pair) => pair.name },
   { label: "Style", text: true, get: (pair) => pair.style },
   { label: "Status", text: true, get: (pair) => pair.status },
-  ...DATA.columns.map((column, index) => ({ ...column, get: (pair) => parseNumber(pair.values[index]) })),
+  ...DATA.columns.map((column, index) => ({ ...column, get: (pair) => value(pair.values[index]) })),
   ...DATA.oracle_columns.map((column, index) => ({
-    ...column, label: column.label + " to oracle", get: (pair) => parseNumber(pair.against_oracle[index]),
+    ...column, label: column.label + " to oracle", get: (pair) => value(pair.against_oracle[index]),
   })),
 ];
 const collator = new Intl.Collator(undefined, { numeric: true });
@@ -49,29 +49,29 @@ const table = $("pairs-table");
 const body = table.tBodies[0];
 const headers = [];
 let sorting = { column: 0, descending: false };
-let shown = []; // indices of the shown pairs, in the order of the rows
+let shown = []; // indices of pairs, in the order of the rows
 
-const lazyImages = new IntersectionObserver((entries) => {
-  for (const entry of entries) if (entry.isIntersecting) loadImage(entry.target);
+const unseen = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) load(entry.target);
 }, { root: table.parentElement, rootMargin: "300px" });
 
-function loadImage(image) {
-  image.src = pictureUrl(DATA.pairs[image.dataset.pair], image.dataset.side);
-  lazyImages.unobserve(image);
+function load(image) {
+  image.src = picture(DATA.pairs[image.dataset.pair], image.dataset.side);
+  unseen.unobserve(image);
 }
 
 function makeRow(pair, index) {
   const open = make("button", { text: pair.name, type: "button", title: pair.name });
-  const thumbnails = ["source", "target"].filter((side) => hasPicture(pair, side)).map((side) => {
+  const thumbnails = ["source", "target"].filter((side) => has(pair, side)).map((side) => {
     const image = make("img", { alt: "", width: 38, height: 38, "data-pair": index, "data-side": side });
-    lazyImages.observe(image);
+    unseen.observe(image);
     return image;
   });
-  const images = thumbnails.length ? [make("span", { className: "thumbnails" }, thumbnails)] : [];
+  const two = thumbnails.length ? [make("span", { className: "two" }, thumbnails)] : [];
   const row = make("tr", {}, [
-    make("th", { scope: "row" }, [make("div", { className: "name" }, [...images, open])]),
+    make("th", { scope: "row" }, [make("div", { className: "name" }, [...two, open])]),
     make("td", { text: pair.style || "–", className: "text" }),
-    make("td", { text: pair.status, className: "text " + (pair.status === "ok" ? "muted" : "rejected") }),
+    make("td", { text: pair.status, className: "text " + (pair.status === "ok" ? "quiet" : "rejected") }),
   ]);
   const numbers = COLUMNS.slice(3);
   if (pair.status === "ok") {
@@ -85,9 +85,9 @@ function makeRow(pair, index) {
   return row;
 }
 
-const ROWS_PER_CHUNK = 100; // added while scrolling, because the layout of thousands takes seconds
-const rows = []; // by index of the pair, each created when first shown
-const emptyRow = make("tr", { className: "empty" }, [make("td", { text: "No pair matches the filters.", colspan: COLUMNS.length })]);
+const CHUNK = 100; // rows added at a time, as one scrolls: laying out thousands takes seconds
+const rows = []; // by index of the pair, each made when it is first shown
+const empty = make("tr", { className: "empty" }, [make("td", { text: "No pair is like this.", colspan: COLUMNS.length })]);
 
 function makeHeaders() {
   COLUMNS.forEach((column, index) => {
@@ -96,8 +96,8 @@ function makeHeaders() {
     if (column.about) button.title = column.about;
     const header = make("th", { scope: "col", className: column.text ? "" : "number" }, [button]);
     button.addEventListener("click", () => {
-      const isSorted = sorting.column === index;
-      sorting = { column: index, descending: isSorted && !sorting.descending };
+      const again = sorting.column === index;
+      sorting = { column: index, descending: again && !sorting.descending };
       update();
     });
     headers.push(header);
@@ -106,18 +106,18 @@ function makeHeaders() {
 }
 
 function addRows(count) {
-  const added = shown.slice(body.rows.length, body.rows.length + count);
-  body.append(...added.map((index) => (rows[index] ??= makeRow(DATA.pairs[index], index))));
+  const next = shown.slice(body.rows.length, body.rows.length + count);
+  body.append(...next.map((index) => (rows[index] ??= makeRow(DATA.pairs[index], index))));
 }
 
-const tableEnd = new IntersectionObserver(([entry]) => {
+const end = new IntersectionObserver(([entry]) => {
   if (!entry.isIntersecting || body.rows.length >= shown.length) return;
-  addRows(ROWS_PER_CHUNK);
-  tableEnd.unobserve(entry.target); // observing anew reports an end that is still in view
-  tableEnd.observe(entry.target);
+  addRows(CHUNK);
+  end.unobserve(entry.target); // it is told again where the new rows do not reach the end of the view
+  end.observe(entry.target);
 }, { root: table.parentElement, rootMargin: "600px" });
 
-// Negative where pair `a` comes before pair `b`; pairs without a number come last in both directions.
+// Negative where pair `a` comes before pair `b`; what has no number comes last either way.
 function compare(a, b) {
   const column = COLUMNS[sorting.column];
   const [first, second] = [column.get(DATA.pairs[a]), column.get(DATA.pairs[b])];
@@ -130,13 +130,13 @@ function compare(a, b) {
 function update() {
   const [style, status] = [$("filter-style").value, $("filter-status").value];
   const part = $("filter-name").value.toLowerCase();
-  const matches = (pair) =>
+  const fits = (pair) =>
     (style === "all" || "style:" + pair.style === style) &&
     (status === "all" || pair.status === status) &&
     pair.name.toLowerCase().includes(part);
-  shown = DATA.pairs.flatMap((pair, index) => (matches(pair) ? [index] : [])).sort(compare);
-  body.replaceChildren(...(shown.length ? [] : [emptyRow]));
-  addRows(ROWS_PER_CHUNK);
+  shown = DATA.pairs.flatMap((pair, index) => (fits(pair) ? [index] : [])).sort(compare);
+  body.replaceChildren(...(shown.length ? [] : [empty]));
+  addRows(CHUNK);
   $("count").textContent = shown.length + " of " + DATA.pairs.length + " pairs";
   headers.forEach((header, index) => {
     if (index === sorting.column) header.setAttribute("aria-sort", sorting.descending ? "descending" : "ascending");
@@ -144,8 +144,8 @@ function update() {
   });
 }
 
-function makeFilter(id, allLabel, options) {
-  $(id).append(make("option", { text: allLabel, value: "all" }));
+function makeFilter(id, all, options) {
+  $(id).append(make("option", { text: all, value: "all" }));
   for (const [optionValue, text] of options) $(id).append(make("option", { text, value: optionValue }));
   $(id).addEventListener("change", update);
 }
@@ -157,33 +157,33 @@ const unique = (items) => [...new Set(items)].sort(collator.compare);
 const detail = $("detail");
 let current = 0;
 
-function makeNumbersTable(titles, columns, parts) {
+function numbersTable(titles, columns, parts) {
   const head = make("tr", {}, [make("th", { text: titles[0], scope: "col" })]);
   for (const title of titles.slice(1)) head.append(make("th", { text: title, scope: "col", className: "number" }));
-  const lines = columns.map((column, row) => {
+  const lines = columns.map((column, index) => {
     const name = make("th", { text: column.label, scope: "row", title: column.about });
     if (column.unit) name.append(" ", make("span", { text: column.unit, className: "unit" }));
-    const cells = parts.map((part, index) =>
-      make("td", { text: format(parseNumber(part[row]), column.digits), className: index ? "number muted" : "number" }));
+    const cells = parts.map((part, place) =>
+      make("td", { text: format(value(part[index]), column.digits), className: place ? "number quiet" : "number" }));
     return make("tr", {}, [name, ...cells]);
   });
   return make("table", { className: "numbers" }, [make("thead", {}, [head]), make("tbody", {}, lines)]);
 }
 
-function moveHandle() {
+function setCut() {
   const slider = $("slider");
   $("compare").style.setProperty("--cut", slider.value + "%");
   slider.setAttribute("aria-valuetext", slider.value + " % " + $("before-label").textContent);
 }
 
 function showSides(pair, [before, after]) {
-  for (const [position, side] of [["before", before], ["after", after]]) {
-    $("compare-" + position).src = pictureUrl(pair, side);
-    $("compare-" + position).alt = SIDES[side] + " of " + pair.name;
-    $(position + "-label").textContent = SIDES[side];
+  for (const [place, side] of [["before", before], ["after", after]]) {
+    $("compare-" + place).src = picture(pair, side);
+    $("compare-" + place).alt = SIDES[side] + " of " + pair.name;
+    $(place + "-label").textContent = SIDES[side];
   }
   $("slider").setAttribute("aria-label", SIDES[before] + " on the left, " + SIDES[after] + " on the right");
-  moveHandle();
+  setCut();
 }
 
 function makeChoice(pair, sides, index) {
@@ -194,9 +194,9 @@ function makeChoice(pair, sides, index) {
 }
 
 function showPictures(pair) {
-  const choices = COMPARISONS.filter((sides) => sides.every((side) => hasPicture(pair, side)));
+  const choices = COMPARISONS.filter((sides) => sides.every((side) => has(pair, side)));
   $("detail-pictures").hidden = !choices.length;
-  document.querySelector(".columns").classList.toggle("without-pictures", !choices.length);
+  document.querySelector(".columns").classList.toggle("plain", !choices.length);
   $("sides").hidden = choices.length < 2;
   $("sides").replaceChildren($("sides").firstElementChild, ...choices.map((sides, i) => makeChoice(pair, sides, i)));
   if (choices.length) showSides(pair, choices[0]);
@@ -207,31 +207,31 @@ function showDetail(index) {
   current = index;
   $("detail-name").textContent = pair.name;
   const facts = [pair.style, pair.status === "ok" ? "" : pair.status + ": " + pair.reason];
-  if (pair.status === "ok" && !hasPicture(pair, "source")) facts.push("this report has no pictures of the pair, to stay small");
+  if (pair.status === "ok" && !has(pair, "source")) facts.push("no pictures in this report, to keep it small");
   $("detail-facts").textContent = facts.filter(Boolean).join(" · ");
   $("slider").value = 50;
   showPictures(pair);
   const tables = [];
   if (pair.status === "ok") {
-    tables.push(makeNumbersTable(["Metric", "This pair", "Baseline", "Mean"], DATA.columns,
+    tables.push(numbersTable(["Metric", "This pair", "Baseline", "Mean"], DATA.columns,
       [pair.values, pair.baseline, DATA.columns.map((column) => column.mean)]));
   }
   if (pair.against_oracle.length) {
-    tables.push(makeNumbersTable(["Against the oracle", "This pair", "Untouched", "Mean"], DATA.oracle_columns,
+    tables.push(numbersTable(["Against the oracle", "This pair", "Untouched", "Mean"], DATA.oracle_columns,
       [pair.against_oracle, pair.untouched_against_oracle, DATA.oracle_columns.map((column) => column.mean)]));
   }
   $("detail-numbers").replaceChildren(...tables);
   $("detail-numbers").hidden = !tables.length;
   $("detail-paths").replaceChildren(...Object.entries(pair.paths).map(([side, path]) =>
     make("div", {}, [make("dt", { text: SIDES[side] }), make("dd", {}, [make("code", { text: path })])])));
-  const position = shown.indexOf(index);
-  $("previous").disabled = position <= 0;
-  $("next").disabled = position < 0 || position === shown.length - 1;
+  const place = shown.indexOf(index);
+  $("previous").disabled = place <= 0;
+  $("next").disabled = place < 0 || place === shown.length - 1;
   if (!detail.open) detail.showModal();
 }
 
 function connectDetail() {
-  $("slider").addEventListener("input", moveHandle);
+  $("slider").addEventListener("input", setCut);
   $("previous").addEventListener("click", () => showDetail(shown[shown.indexOf(current) - 1]));
   $("next").addEventListener("click", () => showDetail(shown[shown.indexOf(current) + 1]));
   $("close").addEventListener("click", () => detail.close());
@@ -243,13 +243,13 @@ function connectDetail() {
 // --- Best and worst -------------------------------------------------------------------------------------
 
 function makeCard(name, column) {
-  const index = indexByName.get(name);
+  const index = byName.get(name);
   const pair = DATA.pairs[index];
-  const images = ["source", "target"].filter((side) => hasPicture(pair, side)).map((side) =>
-    make("img", { alt: SIDES[side], src: pictureUrl(pair, side) }));
+  const images = ["source", "target"].filter((side) => has(pair, side)).map((side) =>
+    make("img", { alt: SIDES[side], src: picture(pair, side) }));
   const number = format(column.get(pair), column.digits) + (column.unit ? " " + column.unit : "");
   const card = make("button", { type: "button", className: "card", title: name }, [
-    make("span", { className: "thumbnails" }, images),
+    make("span", { className: "two" }, images),
     make("span", { className: "caption" }, [make("span", { text: name }), make("span", { text: number })]),
   ]);
   card.addEventListener("click", () => showDetail(index));
@@ -283,11 +283,11 @@ makeFilter("filter-style", "All styles",
 makeFilter("filter-status", "All", unique(DATA.pairs.map((pair) => pair.status)).map((status) => [status, status]));
 $("filter-name").addEventListener("input", update);
 update();
-tableEnd.observe($("table-end"));
+end.observe($("table-end"));
 connectDetail();
 connectExtremes();
 window.addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach((element) => { element.open = true; });
   addRows(shown.length);
-  body.querySelectorAll("img[data-pair]:not([src])").forEach(loadImage);
+  body.querySelectorAll("img[data-pair]:not([src])").forEach(load);
 });
