@@ -17,7 +17,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dda.evaluation.evaluator import disable_tf32
+from dda.evaluation.evaluator import exact_arithmetic
 from dda.models.stable_diffusion.pipeline import Sampling, StableDiffusionResidualPipeline
 from dda.models.stable_diffusion.precision import DTYPES, compare_residuals, pick_dtype
 from dda.models.stable_diffusion.pretrained import StableDiffusionComponents
@@ -140,7 +140,7 @@ def main() -> None:
         pipeline = make_pipeline(precision, device, args.steps)
         source, masks = make_faces(2, device)
         noise = torch.randn(2, *pipeline.noise_shape, generator=torch.Generator().manual_seed(1))
-        with disable_tf32():  # without it, convolutions of the reference would be TF32 on a GPU
+        with exact_arithmetic():  # without it, convolutions of the reference would be TF32 on a GPU
             difference = compare_residuals(pipeline, reference, source, masks, [], noise, make_styles(1) * 2)
         print(f"{precision} against fp32, R_m inside the masks: {difference}")
         # 3. Measure speed and memory

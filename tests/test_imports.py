@@ -35,15 +35,6 @@ assert not heavy, heavy
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_metrics_and_evaluation_load_without_hydra_and_wandb() -> None:
-    code = """
-import sys, dda.metrics.registry, dda.evaluation.evaluator, dda.evaluation.summary
-heavy = [name for name in ("hydra", "omegaconf", "wandb") if name in sys.modules]
-assert not heavy, heavy
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 @pytest.mark.parametrize("script", ["run_amplify.py", "run_eval.py", "run_train.py"])
 @pytest.mark.parametrize("argument", ["no_such_key=1", "--help"])
 def test_neither_help_nor_a_user_error_loads_torch(script: str, argument: str) -> None:

@@ -11,13 +11,13 @@ from dda.api.folders import find_folder_pairs
 from dda.errors import OptionError
 from dda.evaluation.evaluator import Evaluator, fit_batch_size
 from dda.evaluation.metric_suite import MetricSuite
-from dda.evaluation.result import Result, Statistic, make_pairs_table
+from dda.evaluation.result import Result, Statistic, pairs_table
 from dda.evaluation.summary import summarize
 from dda.evaluation.verdict import Verdict
 from dda.files import write_atomically
 from dda.options import check_limit, one_of
 from dda.pairs.folder import choose_pairs
-from dda.report.html import render_report
+from dda.report.html import html_report
 from dda.report.plots import draw_plots
 from dda.system.device import pick_device
 
@@ -64,11 +64,11 @@ class Evaluation:
     @property
     def pairs(self) -> pa.Table:
         """The metrics of every pair, a row each, rejected pairs too."""
-        return make_pairs_table(self.result)
+        return pairs_table(self.result)
 
     def to_html(self, path: str | Path) -> None:
         """Write the report: one file with its plots and pictures, which a browser opens from the disk."""
-        write_atomically(Path(path).expanduser(), render_report(self.result, draw_plots(self.result)))
+        write_atomically(Path(path).expanduser(), html_report(self.result, draw_plots(self.result)))
 
 
 def evaluate(

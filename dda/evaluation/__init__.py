@@ -1,1 +1,1 @@
-"""Evaluation: measured pairs, statistics and verdicts; imports `metrics` and the folders below it."""
+"""Evaluation: from the files of pairs to numbers, a summary of the set, plots and a report."""

@@ -1,4 +1,4 @@
-"""Bootstrap intervals (Efron 1979) of the mean of a metric over people."""
+"""The bootstrap (Efron 1979): how sure the mean of a metric is, given so few people."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,37 +7,33 @@ from scipy.stats import norm, t
 
 from dda.evaluation.result import Statistic
 
-NUM_RESAMPLES = 1000
-"""Resamples of the people."""
+RESAMPLES = 1000
 
-CONFIDENCE_LEVEL = 0.95
-"""How often an interval contains the true mean."""
+LEVEL = 0.95
+"""How often an interval holds the true mean."""
 
 MIN_PEOPLE = 5
-"""People that an interval needs: from the smallest to the largest mean of three people covers the true one in 75 %."""
+"""Fewer say too little: of three people, even from the least to the largest of their means covers it in 75 % only."""
 
-MAX_CHUNK_SIZE = 2**20
-"""Draws in memory at once: all resamples of 90,000 people would take two GB."""
+CHUNK = 2**20
+"""Draws that are held at once: all thousand resamples of 90,000 people would take two GB."""
 
 
 def bootstrap(values: np.ndarray, people: Sequence[str], seed: int = 0) -> Statistic:
-    """Return mean, standard deviation and the 95 % interval of the mean of the finite values.
+    """Return mean, standard deviation and the 95 % interval of the mean, of the values (N,) that are finite.
 
-    People are resampled with all their pairs, because pairs of one face are not independent. The interval is the
-    expanded percentile interval (Hesterberg 2015, "What Teachers Should Know About the Bootstrap"), since plain
-    percentiles are too narrow for few people.
+    It is the people that are drawn, with all their pairs: pairs of one face are no independent evidence. The interval
+    is the expanded percentile interval (Hesterberg 2015, "What Teachers Should Know About the Bootstrap"): taken as
+    they are, percentiles are too narrow for few people. With fewer than `MIN_PEOPLE` it is not known (NaN); nor is the
+    standard deviation of one pair. Seeded.
 
     Args:
-        values: one number for each pair, (N,); NaN and infinities do not count.
+        values: one number a pair, (N,); NaN and infinities do not count.
         people: whose face each pair shows, N names.
         seed: of the draws.
-
-    Returns:
-        the statistic; the interval is NaN for fewer than `MIN_PEOPLE` people, the standard deviation for one pair.
     """
-    is_known = np.isfinite(values)
-    values = values[is_known]
-    _, person = np.unique(np.asarray(people, object)[is_known].astype(str), return_inverse=True)
+    known = np.isfinite(values)
+    values, (_, person) = values[known], np.unique(np.asarray(people, object)[known].astype(str), return_inverse=True)
     if not len(values):
         return Statistic(np.nan, np.nan, np.nan, np.nan, 0)
     mean = float(values.mean())
@@ -45,31 +41,26 @@ def bootstrap(values: np.ndarray, people: Sequence[str], seed: int = 0) -> Stati
     sums, counts = np.bincount(person, values), np.bincount(person)
     if len(counts) < MIN_PEOPLE:
         return Statistic(mean, sd, np.nan, np.nan, len(values))
-    tail = expanded_tail(len(counts))
-    means = np.concatenate(list(_resample_means(sums, counts, seed)))
-    low, high = np.quantile(means, [tail, 1 - tail])
+    tail = tail_share(len(counts))
+    low, high = np.quantile(np.concatenate(list(_resample_means(sums, counts, seed))), [tail, 1 - tail])
     return Statistic(mean, sd, float(low), float(high), len(values))
 
 
-def expanded_tail(num_people: int) -> float:
-    """Return the probability on either side of the interval, in (0, 0.025).
-
-    It is Phi(-sqrt(n / (n - 1)) t), where t is the quantile of Student's t with n - 1 degrees of freedom.
-    """
-    student_t = t.ppf((1 + CONFIDENCE_LEVEL) / 2, num_people - 1)
-    return float(norm.cdf(-np.sqrt(num_people / (num_people - 1)) * student_t))
+def tail_share(people: int) -> float:
+    """Return the share on either side of the interval, in (0, 0.025): Phi(-sqrt(n / (n - 1)) t), t of n - 1 degrees."""
+    student = t.ppf((1 + LEVEL) / 2, people - 1)
+    return float(norm.cdf(-np.sqrt(people / (people - 1)) * student))
 
 
 def _resample_means(sums: np.ndarray, counts: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Yield the means of `NUM_RESAMPLES` resamples in chunks; the size of the chunks does not change them.
+    """Yield the means of `RESAMPLES` draws of as many people, in chunks; their size changes no number.
 
     Args:
-        sums: sum of the values of each person, (P,).
-        counts: number of the values of each person, (P,).
+        sums, counts: sum and number of the values of each person, (P,).
         seed: of the draws.
     """
-    generator, num_people = np.random.default_rng(seed), len(counts)
-    rows = max(1, MAX_CHUNK_SIZE // num_people)
-    for begin in range(0, NUM_RESAMPLES, rows):
-        drawn = generator.integers(num_people, size=(min(rows, NUM_RESAMPLES - begin), num_people))
+    random, people = np.random.default_rng(seed), len(counts)
+    rows = max(1, CHUNK // people)
+    for begin in range(0, RESAMPLES, rows):
+        drawn = random.integers(people, size=(min(rows, RESAMPLES - begin), people))
         yield sums[drawn].sum(1) / counts[drawn].sum(1)

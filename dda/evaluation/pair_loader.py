@@ -1,4 +1,4 @@
-"""Pair loader: decodes the pictures of a pair, compares their sizes and parses the face of the finished source."""
+"""Loading a pair to be measured: its pictures decoded and compared in size, its face parsed from the finished file."""
 
 import io
 from dataclasses import dataclass
@@ -15,14 +15,15 @@ from dda.pairs.folder import PairFiles
 from dda.regions import REGIONS
 
 OVAL_MARGIN_RATIO = 0.1
-"""Margin by which the face oval is grown, in widths of it. Feathered masks reach up to 0.09 beyond the oval that a
-second parse of the finished picture finds (23 portraits); a smaller margin would count their ends as background."""
+"""By how much the face oval is grown, in widths of it. Makeup of ours fades out up to 0.09 beyond what a second parse
+of the finished picture calls the face (23 portraits), so a smaller oval would call its last feathers background."""
 
 MIN_SIDE_PX = 32
-"""Shortest side that the windows of SSIM and the networks of LPIPS can measure."""
+"""Least side in pixels of a picture that the windows of SSIM and the networks of LPIPS can look at."""
 
 MAX_SIDE_PX = 1024
-"""Longer side to which larger pictures are shrunk: a pair of camera pictures would take 15 GB and many minutes."""
+"""Longer side in pixels to which larger pictures are brought before they are measured: a pair as a camera takes it
+would want fifteen gigabytes and many minutes."""
 
 THUMBNAIL_SIDE_PX = 256
 """Longer side of a thumbnail."""
@@ -41,10 +42,10 @@ class LoadedPair:
     """One pair, decoded and parsed.
 
     Attributes:
-        files: its files.
+        files: where it came from.
         source, target: uint8 (H, W, 3).
-        oracle: the true target, uint8 (H, W, 3); None without one.
-        masks: region masks of the source, uint8 (4, H, W), 255 for 1; all 0 without a face.
+        oracle: the true target, uint8 (H, W, 3), where there is one.
+        masks: region masks of the source, uint8 (4, H, W), 255 for 1; 0 where no face was found.
         oval: the grown face oval, bool (H, W).
         has_face: whether a face was found in the source.
         face: content hash of the source.
@@ -68,33 +69,34 @@ class LoadedPair:
 
 
 def load_pair(files: PairFiles, parser: FaceParser, with_thumbnails: bool) -> LoadedPair:
-    """Decode and parse one pair, shrunk to at most `MAX_SIDE_PX`; an oracle is resized to the source.
+    """Decode and parse one pair, at most `MAX_SIDE_PX` pixels large; an oracle of another resolution is brought to it.
 
     Raises:
-        UnusablePair: a file is missing or unreadable, the sizes differ, or the pictures are too small.
+        UnusablePair: a file is missing or unreadable, the sizes differ, or they are too small.
     """
     if files.reason or files.source is None or files.target is None:
         raise UnusablePair(files.reason)
-    source, target = _read_picture("source", files.source), _read_picture("target", files.target)
-    oracle = None if files.oracle is None else _read_picture("oracle", files.oracle)
+    source, target = _read("source", files.source), _read("target", files.target)
+    oracle = None if files.oracle is None else _read("oracle", files.oracle)
     face = hash_image(source)
     if target.shape != source.shape:
-        raise UnusablePair(f"sizes differ: source {_format_size(source)}, target {_format_size(target)}")
-    if oracle is not None and not _has_same_aspect_ratio(oracle, source):
-        raise UnusablePair(f"sizes differ: source {_format_size(source)}, oracle {_format_size(oracle)}")
+        raise UnusablePair(f"sizes differ: source {_size(source)}, target {_size(target)}")
+    if oracle is not None and not _has_shape_of(oracle, source):
+        raise UnusablePair(f"sizes differ: source {_size(source)}, oracle {_size(oracle)}")
     if min(source.shape[:2]) < MIN_SIDE_PX:
-        raise UnusablePair(f"too small: {_format_size(source)} pixels, at least {MIN_SIDE_PX} a side are needed")
+        raise UnusablePair(f"too small: {_size(source)} pixels, at least {MIN_SIDE_PX} a side are needed")
     size = _limit_size(*source.shape[:2])
     source, target = resize(source, size), resize(target, size)
     oracle = None if oracle is None else resize(oracle, size)
     masks, oval = parse_picture(source, parser)
     pictures = {"source": source, "target": target} | ({} if oracle is None else {"oracle": oracle})
     thumbnails = {side: make_thumbnail(picture) for side, picture in pictures.items()} if with_thumbnails else {}
-    has_face = bool(oval.any())
-    return LoadedPair(files, source, target, oracle, masks, oval, has_face, face, thumbnails)
+    found = bool(oval.any())
+    return LoadedPair(files, source, target, oracle, masks, oval, found, face, thumbnails)
 
 
-def _has_same_aspect_ratio(picture: np.ndarray, other: np.ndarray) -> bool:
+def _has_shape_of(picture: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether two pictures have one aspect ratio."""
     return picture.shape[0] * other.shape[1] == picture.shape[1] * other.shape[0]
 
 
@@ -108,10 +110,9 @@ def _limit_size(height: int, width: int) -> tuple[int, int]:
 
 
 def parse_picture(image: np.ndarray, parser: FaceParser) -> tuple[np.ndarray, np.ndarray]:
-    """Return region masks (uint8 (4, H, W)) and grown oval (bool (H, W)) of the largest face; all 0 without a face.
+    """Return region masks (uint8 (4, H, W)) and grown oval (bool (H, W)) of the largest face; 0 where there is none.
 
-    A picture of 512 x 512 is parsed as it is. In any other the aligned crop of the face is parsed, and its masks are
-    warped back.
+    A picture of 512 x 512 is parsed as it is; any other in the aligned crop of its face, whose masks are carried back.
     """
     height, width = image.shape[:2]
     faces = parser.detect(image)
@@ -149,12 +150,12 @@ def _parse_aligned(image: np.ndarray, face: object, parser: FaceParser) -> tuple
     return (regions.masks * 255).round().astype(np.uint8), oval
 
 
-def _read_picture(side: str, file: Path) -> np.ndarray:
+def _read(side: str, file: Path) -> np.ndarray:
     try:
         return read_image(file)
     except ImageError as error:
         raise UnusablePair(f"{side}: {error.reason}") from error
 
 
-def _format_size(picture: np.ndarray) -> str:
+def _size(picture: np.ndarray) -> str:
     return f"{picture.shape[1]}x{picture.shape[0]}"

@@ -1,4 +1,4 @@
-"""Result of an evaluation: the numbers of every pair and of the set, and the files that hold them."""
+"""What an evaluation found: the numbers of every pair and of the set, as files and report show them."""
 
 import json
 import math
@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dda.metrics.metric import COLUMN_PREFIXES, Column
+from dda.metrics.metric import PREFIXES, Column
 
 if TYPE_CHECKING:
     from dda.evaluation.verdict import Verdict
 
 METRICS_NAME = "metrics.json"
-"""The file that `make_metrics_json` is written to, the last one of an evaluation."""
+"""The file that `metrics_json` is written to, the last one of an evaluation."""
 
 PAIRS_NAME = "pairs.parquet"
-"""The file that `make_pairs_table` is written to."""
+"""The file that `pairs_table` is written to."""
 
 SCHEMA_VERSION = 1
-"""Version of the keys of metrics.json."""
 
 
 @dataclass
@@ -29,17 +28,17 @@ class PairResult:
     """One pair, measured or rejected.
 
     Attributes:
-        name: relative path of the source without its suffix (of the target without a source); unique.
-        status: "ok", or "rejected": a file is missing, unmatched or unreadable, the sizes differ, or the parser found
-            the device's memory full.
-        reason: why it was rejected, in one short line; empty when ok.
+        name: relative path of the source without its suffix (of the target where there is no source); unique.
+        status: "ok"; "rejected": a file is missing, unmatched, unreadable, the sizes differ, or the parser found the
+            device's memory full.
+        reason: why, in one short line; empty when ok.
         style: name of its style; empty when unknown.
         face: whose face it is, the content hash of the source; empty when the source was not read.
-        source_path, target_path, oracle_path: the files as given, empty without one.
-        numbers: the values by full name of the column (:attr:`Column.full_name`), also those that the amplification
-            measured ("made_..."); NaN where a metric does not apply (no face, or not in this region).
-        thumbnails: JPEG bytes by "source", "target" and "oracle", of the first
-            `dda.evaluation.evaluator.MAX_THUMBNAIL_PAIRS` pairs and of the best and worst ones.
+        source_path, target_path, oracle_path: the files as given, empty where there is none.
+        numbers: by full name of the column (:attr:`Column.full_name`); NaN where a metric does not apply (no face, or
+            not in this region). What was noted when the pair was composed is among them, as "made_...".
+        thumbnails: JPEG bytes by "source", "target" and "oracle", longer side 256 pixels; only of the first
+            `dda.evaluation.evaluator.MAX_THUMBNAILS` pairs and of those that the report names as best and worst.
     """
 
     name: str
@@ -56,13 +55,9 @@ class PairResult:
 
 @dataclass(frozen=True)
 class Statistic:
-    """A column over the pairs it applies to.
+    """A column over the pairs it applies to: mean, standard deviation, 95 % interval [low, high] of the mean.
 
-    Attributes:
-        mean: NaN without a pair.
-        sd: standard deviation; NaN for one pair.
-        low, high: 95 % interval of the mean; NaN for few people, see `dda.evaluation.bootstrap`.
-        count: number of pairs.
+    What is not known is NaN: the interval where there are few people, see `dda.evaluation.bootstrap`.
     """
 
     mean: float
@@ -74,20 +69,20 @@ class Statistic:
 
 @dataclass
 class Result:
-    """An evaluation: what metrics.json holds, the report shows and the terminal prints.
+    """An evaluation: what metrics.json holds, what report.html shows and what the terminal prints.
 
     Attributes:
         title: name of the run or folder.
-        pairs_root, oracle_root: the measured folders; oracle_root is None without an oracle.
+        pairs_root, oracle_root: the folders that were measured; oracle_root is None without an oracle.
         created: time in ISO 8601, UTC.
-        columns: the columns of the pairs by full name, of every comparison; of the oracle only where pairs have one.
-        pairs: every chosen pair, rejected ones too.
-        statistics: each column over the pairs, by full name.
-        by_style: the same by style; empty where no style is known.
-        set_values, set_columns: the values of the set as a whole and their columns, by name.
-        missing: name of each metric that was not measured, with the reason.
-        verdicts: conclusions from the numbers, worst first.
-        best_worst: by full name of a column, the names of up to four pairs at its two ends:
+        columns: of the pairs, by full name, of every comparison; those with the oracle only where there is one.
+        pairs: every pair chosen, rejected ones too.
+        statistics: of each column over the pairs, by full name.
+        by_style: style to full name to statistic; empty where no style is known.
+        set_values, set_columns: numbers of the set as a whole, by name.
+        missing: metric to the reason why it was not measured.
+        verdicts: what the numbers mean, worst first.
+        best_worst: full name to the names of up to four pairs at the two ends of the column:
             {"best": [...], "worst": [...]}, or {"lowest": [...], "highest": [...]} where neither end is better.
     """
 
@@ -107,7 +102,7 @@ class Result:
 
     @property
     def measured(self) -> list[PairResult]:
-        """The measured pairs."""
+        """The pairs that are not rejected."""
         return [pair for pair in self.pairs if pair.status == "ok"]
 
     @property
@@ -115,21 +110,13 @@ class Result:
         """The pairs that could not be measured."""
         return [pair for pair in self.pairs if pair.status != "ok"]
 
-    @property
-    def missing_by_reason(self) -> dict[str, list[str]]:
-        """The names of the metrics that were not measured, by reason: FID and KID lack the same weights."""
-        names: dict[str, list[str]] = {}
-        for name, reason in self.missing.items():
-            names.setdefault(reason, []).append(name)
-        return names
-
     def columns_of(self, comparison: str) -> list[Column]:
-        """Return the columns of one comparison, a key of `COLUMN_PREFIXES`."""
+        """Return the columns of one comparison, a key of `PREFIXES`."""
         return [column for column in self.columns.values() if column.comparison == comparison]
 
     def statistic(self, column: Column, comparison: str | None = None) -> Statistic | None:
-        """Return the statistic of a column, or of the same metric of another comparison; None if not measured."""
-        return self.statistics.get((column.with_comparison(comparison) if comparison else column).full_name)
+        """Return the statistic of a column, or of the same number of another comparison; None where there is none."""
+        return self.statistics.get((column.compared(comparison) if comparison else column).full_name)
 
 
 JSON_PARTS = {
@@ -138,13 +125,13 @@ JSON_PARTS = {
     "against_oracle": "oracle",
     "untouched_against_oracle": "untouched_oracle",
 }
-"""Keys of metrics.json that hold statistics, each with the comparison."""
+"""The parts of metrics.json, by the comparison whose statistics each holds."""
 
 
-def make_metrics_json(result: Result) -> bytes:
-    """Return the numbers of the set as JSON, schema version 1; NaN and infinities, which JSON lacks, are null.
+def metrics_json(result: Result) -> bytes:
+    """Return the set's numbers as JSON, schema version 1; NaN and infinities, which JSON lacks, are null.
 
-    Rejected pairs are listed with their reasons. The numbers of single pairs are in pairs.parquet.
+    The numbers of each pair are not in it but in pairs.parquet; rejected pairs are, each with its reason.
     """
     counts = Counter(pair.status for pair in result.pairs)
     styles = Counter(pair.style for pair in result.measured if pair.style)
@@ -157,58 +144,58 @@ def make_metrics_json(result: Result) -> bytes:
         "pairs": {"ok": counts["ok"], "rejected": counts["rejected"], "by_style": dict(styles)},
         "rejected": [{"name": pair.name, "reason": pair.reason} for pair in result.rejected],
         "verdicts": [asdict(verdict) for verdict in result.verdicts],
-        "columns": _describe_columns(result.columns_of("target")),
-        "oracle_columns": _describe_columns(result.columns_of("oracle")),
-        "set_columns": _describe_columns(result.set_columns.values()),
-        **{part: _select_statistics(result, result.statistics, comparison) for part, comparison in JSON_PARTS.items()},
-        "by_style": {style: _select_statistics(result, table, "target") for style, table in result.by_style.items()},
+        "columns": _column_dicts(result.columns_of("target")),
+        "oracle_columns": _column_dicts(result.columns_of("oracle")),
+        "set_columns": _column_dicts(result.set_columns.values()),
+        **{part: _statistic_dicts(result, result.statistics, comparison) for part, comparison in JSON_PARTS.items()},
+        "by_style": {style: _statistic_dicts(result, table, "target") for style, table in result.by_style.items()},
         "oracle_by_style": {
-            style: _select_statistics(result, table, "oracle") for style, table in result.by_style.items()
+            style: _statistic_dicts(result, table, "oracle") for style, table in result.by_style.items()
         },
         "set_values": result.set_values,
         "missing": result.missing,
         "best_worst": result.best_worst,
     }
-    text = json.dumps(_replace_non_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode("utf-8", "backslashreplace")
 
 
-def make_pairs_table(result: Result) -> pa.Table:
-    """Return the numbers of every pair, one row for each, null where a pair has no such number.
+def pairs_table(result: Result) -> pa.Table:
+    """Return the numbers of every pair, a row each, null where a pair has no such number.
 
-    The columns are grouped by comparison, in the order of `COLUMN_PREFIXES`.
+    The columns are grouped by comparison, in the order of `PREFIXES`.
     """
     texts = ("name", "status", "reason", "style", "face", "source_path", "target_path", "oracle_path")
     columns = {
-        name: pa.array([_to_valid_utf8(getattr(pair, name)) for pair in result.pairs], pa.string()) for name in texts
+        name: pa.array([_escape_text(getattr(pair, name)) for pair in result.pairs], pa.string()) for name in texts
     }
     names = dict.fromkeys(name for pair in result.pairs for name in pair.numbers)
-    from_amplification = [name for name in names if name.startswith(COLUMN_PREFIXES["made"])]
-    measured = [column.full_name for comparison in COLUMN_PREFIXES for column in result.columns_of(comparison)]
-    for name in dict.fromkeys([*(name for name in measured if name in names), *from_amplification, *names]):
+    noted = [name for name in names if name.startswith(PREFIXES["made"])]
+    known = [column.full_name for comparison in PREFIXES for column in result.columns_of(comparison)]
+    for name in dict.fromkeys([*(name for name in known if name in names), *noted, *names]):
         columns[name] = pa.array([pair.numbers.get(name) for pair in result.pairs], pa.float64())
     return pa.table(columns)
 
 
-def _describe_columns(columns: Iterable[Column]) -> dict[str, dict[str, Any]]:
+def _column_dicts(columns: Iterable[Column]) -> dict[str, dict[str, Any]]:
     return {
         column.name: {key: value for key, value in asdict(column).items() if key != "comparison"} for column in columns
     }
 
 
-def _select_statistics(result: Result, table: Mapping[str, Statistic], comparison: str) -> dict[str, dict[str, Any]]:
+def _statistic_dicts(result: Result, table: Mapping[str, Statistic], comparison: str) -> dict[str, dict[str, Any]]:
     columns = result.columns_of(comparison)
     return {column.name: asdict(table[column.full_name]) for column in columns if column.full_name in table}
 
 
-def _replace_non_finite(value: Any) -> Any:
+def _replace_nonfinite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _replace_non_finite(item) for key, item in value.items()}
+        return {key: _replace_nonfinite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_replace_non_finite(item) for item in value]
+        return [_replace_nonfinite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _to_valid_utf8(value: str) -> str:
-    # Arrow takes only valid UTF-8; invalid bytes of a file name are written as \udcNN.
+def _escape_text(value: str) -> str:
+    # Arrow takes valid UTF-8 alone; a file name that is not shows its odd bytes as \udcNN.
     return value.encode("utf-8", "backslashreplace").decode()

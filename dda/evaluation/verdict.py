@@ -1,7 +1,8 @@
-"""Verdicts: conclusions from the numbers of a set of pairs, in sentences.
+"""Verdicts: what the numbers of a set of pairs mean, in plain sentences.
 
-Each threshold lies between measured good and bad pairs. Good pairs are the shipped five styles on 45 CC0 portraits and
-18 pairs of another makeup network. Bad pairs are 16 to 36 of these, damaged as each comment says.
+The thresholds lie between good pairs and bad ones that were measured: the shipped five styles over 45 CC0 portraits
+and a third-party makeup network's 18 pairs on the one side ("good" below), and 16 to 36 of these pairs, spoiled as
+said, on the other.
 """
 
 from collections.abc import Sequence
@@ -13,53 +14,54 @@ from dda.evaluation.result import Result
 from dda.regions import REGIONS
 
 MIN_PAIR_STRUCTURE = 0.3
-"""Minimum structure of pictures that are a pair. Good pairs: at least 0.968; targets of other people: at most 0.16."""
+"""Least structure of two pictures that are a pair: good pairs 0.968 or more, targets of other people 0.16 at most."""
 
 MIN_ALIGNED_STRUCTURE = 0.8
-"""Minimum structure of an aligned pair. Good pairs: at least 0.968; shifted by two pixels: 0.60 to 0.71."""
+"""Least structure of a pair whose pictures lie on each other: good 0.968 or more, moved by two pixels 0.60 to 0.71."""
 
 MIN_IDENTITY_COSINE = 0.94
-"""Minimum identity of the same person. Good pairs: at least 0.971; targets of other people: at most 0.934."""
+"""Least identity cosine of the same person: good 0.971 or more, targets of other people 0.934 at most."""
 
 MIN_VISIBLE_DELTA_E = 1.0
-"""Minimum strength, in dE00, of the most changed region. Good pairs: at least 0.90, and 99 % above 1.6."""
+"""dE00 that the most changed region must reach: 1 % of the good pairs lie below 1.6, and 0.90 is the least."""
 
 MAX_STRENGTH_DELTA_E = {"eyes": 14.0, "lips": 28.0, "skin": 8.0, "brows": 8.0}
-"""Maximum strength of each region, in dE00. Good pairs: at most 11.2, 24.9, 4.4 and 4.7; 16 pairs painted four times
-over: up to 15.2, 35.2, 14.4 and 9.3."""
+"""dE00 above which a region is over-strong: good at most 11.2, 24.9, 4.4 and 4.7; painted four times over, 16 pairs
+reach 15.2, 35.2, 14.4 and 9.3."""
 
 MAX_LEAKAGE = 0.05
-"""Maximum leakage. The shipped styles: at most 0.013; the makeup network, which changes the whole picture slightly:
-0.17 to 0.73."""
+"""Largest leakage of pairs that do not leak: the shipped styles have 0.013 at most; the makeup network, which repaints
+the whole picture a little, 0.17 to 0.73."""
 
 MAX_EDIT_OFFSET_PX = 6.0
-"""Maximum edit offset, median over the set. Good sets: 0 and 2.4; edits shifted by 12 pixels: 12 and 14. It is not
-applied to single pairs, because a tenth of the good ones exceed it."""
+"""Largest edit offset, the median over the set: good 0 and 2.4, an edit moved by 12 pixels 12 and 14. A single pair is
+not judged by it: a tenth of the good ones exceed it."""
 
 MIN_DETAIL_KEPT = 0.8
-"""Minimum detail kept. Good pairs: at least 0.983; JPEG of quality 75: 0.77 to 0.95; blurred by two pixels: 0.59 on
-average."""
+"""Least detail kept where the skin has its texture: good 0.983 or more, as JPEG of quality 75 0.77 to 0.95, blurred by
+two pixels 0.59 on average."""
 
 MIN_SEPARABILITY = 0.7
-"""Minimum separability of the styles of a set. Five good styles: 0.95; chance: 0.2."""
+"""Least separability of styles that can be told apart: five good ones have 0.95, and chance is 0.2."""
 
 JUDGED_COLUMNS = (
     *("structure", "identity", "leakage", "background_error", "edit_offset", "detail_kept"),
     *(f"strength_{region}" for region in REGIONS),
 )
-"""The columns of pairs that have a threshold; of the set only separability has one."""
+"""The columns that verdicts are based on; of the numbers of the set, separability alone."""
 
 NO_VERDICT_TEXT = (
-    "No verdict: no metric with a threshold was measured, such as structure, strength or leakage; measure all metrics."
+    "There is no verdict: none of the numbers that verdicts are based on was measured; metrics=null measures "
+    "structure, strength, leakage and all others."
 )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One conclusion.
+    """One finding.
 
     Attributes:
-        level: "bad" (most of the set), "warn" (some pairs), "good", or "none" (nothing with a threshold was measured).
+        level: "bad" (most of the set), "warn" (some pairs), "good", or "none" (nothing to judge by was measured).
         text: a sentence.
     """
 
@@ -68,61 +70,64 @@ class Verdict:
 
 
 def find_verdicts(result: Result) -> list[Verdict]:
-    """Return the verdicts about the measured pairs, worst first; empty without a measured pair."""
+    """Return what the measured pairs of a result mean, worst first; empty where nothing was measured."""
     if not result.measured:
         return []
-    is_pair = ~(_get_column(result, "structure") < MIN_PAIR_STRUCTURE)
-    faults = _find_mismatches(result, is_pair)
-    if is_pair.any():  # the other checks are meaningless for different pictures
-        faults += (
+    is_pair = ~(_column(result, "structure") < MIN_PAIR_STRUCTURE)
+    found = _find_mismatches(result, is_pair)
+    if is_pair.any():  # what follows means nothing for pictures that are no pair
+        found += (
             _find_missing_makeup(result, is_pair)
             + _find_excess(result, is_pair)
             + _find_misplaced_makeup(result, is_pair)
             + _find_lost_detail(result, is_pair)
         )
-        faults += _find_similar_styles(result)
-    if faults:
-        return sorted(faults, key=lambda verdict: ("bad", "warn").index(verdict.level))
-    if _has_judged_numbers(result):
-        return [Verdict("good", _describe_good_pairs(result))]
-    return [Verdict("none", NO_VERDICT_TEXT)]
+        found += _find_similar_styles(result)
+    if not found:
+        return [
+            Verdict("good", _describe_good_pairs(result))
+            if _has_judged_numbers(result)
+            else Verdict("none", NO_VERDICT_TEXT)
+        ]
+    return sorted(found, key=lambda verdict: ("bad", "warn").index(verdict.level))
 
 
 def _has_judged_numbers(result: Result) -> bool:
-    """Return whether any number with a threshold was measured."""
-    is_measured = any(np.isfinite(_get_column(result, name)).any() for name in JUDGED_COLUMNS)
-    return is_measured or "separability" in result.set_values
+    """Return whether any number that a verdict is based on was measured."""
+    known = any(np.isfinite(_column(result, name)).any() for name in JUDGED_COLUMNS)
+    return known or "separability" in result.set_values
 
 
 def _find_mismatches(result: Result, is_pair: np.ndarray) -> list[Verdict]:
-    verdicts = _make_verdicts(
+    found = _make_verdicts(
         ~is_pair,
         "These are not pairs: source and target are different pictures; check that their file names belong together.",
         "{} are not pairs: source and target are different pictures; check that their file names belong together.",
     )
-    is_other_person = is_pair & (_get_column(result, "identity") < MIN_IDENTITY_COSINE)
-    verdicts += _make_verdicts(
+    is_other_person = is_pair & (_column(result, "identity") < MIN_IDENTITY_COSINE)
+    found += _make_verdicts(
         is_other_person, "The targets show other people.", "In {} the target may show another person.", is_pair
     )
-    is_unaligned = is_pair & (_get_column(result, "structure") < MIN_ALIGNED_STRUCTURE)
-    return verdicts + _make_verdicts(
+    structure = _column(result, "structure")
+    is_unaligned = is_pair & (structure < MIN_ALIGNED_STRUCTURE)
+    return found + _make_verdicts(
         is_unaligned,
-        "Source and target are not aligned: the picture was moved, resized or repainted.",
-        "In {} source and target are not aligned: the picture was moved, resized or repainted.",
+        "Source and target do not lie on each other: the picture was moved, resized or repainted.",
+        "In {} source and target do not lie on each other: the picture was moved, resized or repainted.",
         is_pair,
     )
 
 
 def _find_missing_makeup(result: Result, is_pair: np.ndarray) -> list[Verdict]:
-    regions = np.stack([_get_column(result, f"strength_{region}") for region in REGIONS])
+    regions = np.stack([_column(result, f"strength_{region}") for region in REGIONS])
     strongest = np.where(np.isnan(regions), -np.inf, regions).max(0)
     has_no_face = is_pair & ("strength" in result.columns) & np.isinf(strongest)
     is_bare = is_pair & np.isfinite(strongest) & (strongest < MIN_VISIBLE_DELTA_E)
-    reason = f"no region's color changes by {MIN_VISIBLE_DELTA_E:g} dE00, which is just noticeable."
+    why = f"no region's color moves by a just noticeable {MIN_VISIBLE_DELTA_E:g} dE00."
     return _make_verdicts(
         is_bare,
-        f"No makeup in these pairs: {reason}",
-        f"No makeup in {{}}: {reason}",
+        f"There is no makeup in these pairs: {why}",
+        f"There is no makeup in {{}}: {why}",
         is_pair & ~has_no_face,
     ) + _make_verdicts(
         has_no_face,
@@ -133,85 +138,80 @@ def _find_missing_makeup(result: Result, is_pair: np.ndarray) -> list[Verdict]:
 
 
 def _find_excess(result: Result, is_pair: np.ndarray) -> list[Verdict]:
-    verdicts = []
+    found = []
     for region, limit in MAX_STRENGTH_DELTA_E.items():
-        is_excessive = is_pair & (_get_column(result, f"strength_{region}") > limit)
-        verdicts += _make_verdicts(
+        is_excessive = is_pair & (_column(result, f"strength_{region}") > limit)
+        found += _make_verdicts(
             is_excessive,
-            f"The makeup of the {region} is too strong: the color changes by more than {limit:g} dE00.",
-            f"The makeup of the {region} is too strong in {{}}: the color changes by more than {limit:g} dE00.",
+            f"The makeup of the {region} is over-strong: their color moves by more than {limit:g} dE00.",
+            f"The makeup of the {region} is over-strong in {{}}: their color moves by more than {limit:g} dE00.",
             is_pair,
         )
-    return verdicts
+    return found
 
 
 def _find_misplaced_makeup(result: Result, is_pair: np.ndarray) -> list[Verdict]:
-    leakage, background = _get_column(result, "leakage"), _get_column(result, "background_error")
-    verdicts = _make_verdicts(
+    leakage, background = _column(result, "leakage"), _column(result, "background_error")
+    found = _make_verdicts(
         is_pair & (leakage > MAX_LEAKAGE),
         f"The makeup leaks: more than {MAX_LEAKAGE:.0%} of the change lies outside eyes, lips, skin and brows.",
         f"The makeup leaks in {{}}: more than {MAX_LEAKAGE:.0%} of the change lies outside eyes, lips, skin and brows.",
         is_pair,
     )
-    verdicts += _make_verdicts(
+    found += _make_verdicts(
         is_pair & (background > 0),
         "The background changed; saving as JPEG does this, PNG does not.",
         "The background changed in {}; saving as JPEG does this, PNG does not.",
         is_pair,
     )
-    offsets = _get_column(result, "edit_offset")[is_pair]
+    offsets = _column(result, "edit_offset")[is_pair]
     if np.isfinite(offsets).any() and np.nanmedian(offsets) > MAX_EDIT_OFFSET_PX:
-        text = f"The makeup is shifted by about {np.nanmedian(offsets):.0f} pixels from the regions it belongs to."
-        verdicts.append(Verdict("bad", text))
-    return verdicts
+        text = f"The makeup lies about {np.nanmedian(offsets):.0f} pixels beside the features it belongs to."
+        found.append(Verdict("bad", text))
+    return found
 
 
 def _find_lost_detail(result: Result, is_pair: np.ndarray) -> list[Verdict]:
-    is_blurred = is_pair & (_get_column(result, "detail_kept") < MIN_DETAIL_KEPT)
+    is_blurred = is_pair & (_column(result, "detail_kept") < MIN_DETAIL_KEPT)
     return _make_verdicts(
-        is_blurred, "The fine texture of the skin is lost.", "The fine texture of the skin is lost in {}.", is_pair
+        is_blurred, "The skin's own texture is lost.", "The skin's own texture is lost in {}.", is_pair
     )
 
 
 def _find_similar_styles(result: Result) -> list[Verdict]:
-    accuracy = result.set_values.get("separability", np.nan)
-    if not accuracy < MIN_SEPARABILITY:  # also where it was not measured
+    value = result.set_values.get("separability", np.nan)
+    if not value < MIN_SEPARABILITY:  # nor where it was not measured
         return []
-    text = f"The styles are hard to tell apart: only {accuracy:.0%} of the pairs look like their own style."
-    return [Verdict("warn", text)]
+    return [Verdict("warn", f"The styles are hard to tell apart: {value:.0%} of the pairs look like their own style.")]
 
 
 def _describe_good_pairs(result: Result) -> str:
-    strength, structure = _get_column(result, "strength"), _get_column(result, "structure")
+    strength, structure = _column(result, "strength"), _column(result, "structure")
     if np.isnan(strength).all() or np.isnan(structure).all():
         return "All measured checks passed."
-    return (
-        "All measured checks passed: source and target match, and the makeup changes its regions by "
-        f"{np.nanmean(strength):.1f} dE00 on average."
-    )
+    mean = np.nanmean(strength)
+    return f"These are pairs: the same pictures, with makeup of {mean:.1f} dE00 on average where it belongs."
 
 
-def _make_verdicts(
-    is_faulty: np.ndarray, all_text: str, some_text: str, is_counted: np.ndarray | None = None
-) -> list[Verdict]:
-    """Return a verdict if any pair is faulty: bad if most are, else a warning that counts them.
+def _make_verdicts(wrong: np.ndarray, whole: str, part: str, among: np.ndarray | None = None) -> list[Verdict]:
+    """Return a verdict where any pair is wrong: bad where most are, else a warning that counts them.
 
     Args:
-        is_faulty: (N,) bool.
-        all_text: the sentence where more than half are faulty.
-        some_text: the sentence otherwise; {} becomes "3 of 50 pairs".
-        is_counted: the pairs that were checked, (N,) bool; all by default.
+        wrong: (N,) bool.
+        whole: said where more than half are wrong.
+        part: said otherwise; {} is "3 of 50 pairs".
+        among: the pairs that count, (N,) bool; all by default.
     """
-    count, total = int(is_faulty.sum()), len(is_faulty) if is_counted is None else int(is_counted.sum())
+    count, total = int(wrong.sum()), len(wrong) if among is None else int(among.sum())
     if not count:
         return []
-    fraction = f"{count} of {total} pairs"
+    some = f"{count} of {total} pairs"
     if 2 * count <= total:
-        return [Verdict("warn", some_text.format(fraction))]
-    return [Verdict("bad", all_text if count == total else f"{all_text} ({fraction})")]
+        return [Verdict("warn", part.format(some))]
+    return [Verdict("bad", whole if count == total else f"{whole} ({some})")]
 
 
-def _get_column(result: Result, name: str) -> np.ndarray:
+def _column(result: Result, name: str) -> np.ndarray:
     """Return one column of the measured pairs (N,), NaN where it was not measured."""
     values: Sequence[float] = [pair.numbers.get(name, np.nan) for pair in result.measured]
     return np.array(values, float)

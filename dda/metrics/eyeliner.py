@@ -1,4 +1,4 @@
-"""Eyeliner: how much stronger the edges around the eyes became."""
+"""Eyeliner: how much sharper the eyes' surround became."""
 
 import torch
 
@@ -7,27 +7,13 @@ from dda.metrics.metric import Column, PairBatch, weighted_mean
 from dda.metrics.structure import compute_edges
 
 LOG_OFFSET = 0.05
-"""Added to luma before the logarithm, so that noise in black lashes does not count as edges."""
+"""Luma that is added before the logarithm, so that noise in the black of a lash is no edge."""
 
 
 class Eyeliner:
-    """Energy of the edges (mean squared Sobel gradient of log luma) under the eyes mask, target over source.
+    """Sobel energy (mean squared gradient) of log luma under the eyes mask, target over source.
 
-    Shape (N,), range [0, inf), neither end is better; 1 where nothing changed. NaN where no eye is visible. Logarithms
-    measure contrast, which does not fall when a shadow darkens everything below it.
-
-    Example:
-        >>> source = torch.full((1, 3, 64, 64), 0.5)
-        >>> source[..., 40:] = 0.45
-        >>> target = source.clone()
-        >>> target[..., 28:30, 16:48] = 0.1  # a dark line
-        >>> masks = torch.zeros(1, 4, 64, 64)
-        >>> masks[:, 0] = 1
-        >>> oval, has_face = torch.ones(1, 1, 64, 64, dtype=torch.bool), torch.tensor([True])
-        >>> bool(Eyeliner()(PairBatch(source, target, None, masks, oval, has_face))["eyeliner"] > 10)
-        True
-        >>> Eyeliner()(PairBatch(source, source, None, masks, oval, has_face))
-        {'eyeliner': tensor([1.])}
+    In logarithms, because a dark shade scales all edges under it down, while the eye sees their contrast.
     """
 
     columns = (
@@ -43,8 +29,8 @@ class Eyeliner:
     )
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """Return the ratio of each pair (N,)."""
-        eyes = batch.region_mask("eyes")
+        """Return the ratio (N,), 1 where nothing changed; NaN where no eye is in sight."""
+        eyes = batch.mask("eyes")
         before, after = (
             weighted_mean(compute_edges(torch.log(compute_luma(picture) + LOG_OFFSET)).square(), eyes)
             for picture in (batch.source, batch.target)

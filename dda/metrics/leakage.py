@@ -1,4 +1,4 @@
-"""Leakage: share of the color change that lies outside the makeup regions."""
+"""Leakage: the share of the change that lies where no makeup belongs."""
 
 import math
 
@@ -9,26 +9,14 @@ from dda.metrics.color import compute_color_change
 from dda.metrics.metric import Column, PairBatch
 
 MIN_MASK_SUM = 0.1
-"""Sum of the masks above which a pixel belongs to a region; below it is the outer end of a feathered edge."""
+"""A pixel whose masks sum to more than this may wear makeup: less is the far end of a feather."""
 
 PARSING_TOLERANCE_PX = 4
-"""Margin by which the regions are grown, on a side of 512: two parses of one face differ by one or two pixels."""
+"""Pixels by which those are grown, on a side of 512: two parses of one face differ by one or two."""
 
 
 class Leakage:
-    """Sum of CIEDE2000 outside the grown regions, divided by its sum over the whole picture.
-
-    Shape (N,), range [0, 1], lower is better. NaN where no face was found or nothing changed.
-
-    Example:
-        >>> masks = torch.zeros(1, 4, 64, 64)
-        >>> masks[:, 1, :, :32] = 1  # the left half is lips
-        >>> source = torch.full((1, 3, 64, 64), 0.5)
-        >>> oval, has_face = torch.ones(1, 1, 64, 64, dtype=torch.bool), torch.tensor([True])
-        >>> batch = PairBatch(source, source + 0.1, None, masks, oval, has_face)  # 31 of 64 columns outside
-        >>> round(float(Leakage()(batch)["leakage"]), 4)
-        0.4844
-    """
+    """Sum of CIEDE2000 outside the grown support of the masks, over its sum in the whole picture."""
 
     columns = (
         Column(
@@ -38,20 +26,20 @@ class Leakage:
             high=1,
             better="lower",
             about="Share of the color change that lies outside the regions (hair, eyeballs, teeth, background); where "
-            "the same parser composed the pair it shows nothing but the variation of the masks.",
+            "the same parser composed the pair it shows nothing but the wobble of the masks.",
         ),
     )
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """Return the share of each pair (N,)."""
+        """Return the share (N,) in [0, 1]; NaN where there is no face, or nothing changed."""
         difference = compute_color_change(batch)
-        outside = (difference * (1 - grow_regions(batch.total_mask))).sum((1, 2, 3))
+        outside = (difference * (1 - allowed_area(batch.support))).sum((1, 2, 3))
         share = outside / difference.sum((1, 2, 3))  # 0 / 0 is NaN
         return {"leakage": torch.where(batch.has_face, share, math.nan)}
 
 
-def grow_regions(total_mask: torch.Tensor) -> torch.Tensor:
-    """Return 1 inside the grown regions and 0 outside, of the shape of the sum of masks (N, 1, H, W)."""
-    radius = max(1, round(PARSING_TOLERANCE_PX * total_mask.shape[-1] / 512))
-    rows = max_pool2d((total_mask > MIN_MASK_SUM).float(), (1, 2 * radius + 1), stride=1, padding=(0, radius))
-    return max_pool2d(rows, (2 * radius + 1, 1), stride=1, padding=(radius, 0))
+def allowed_area(support: torch.Tensor) -> torch.Tensor:
+    """Return 1 where makeup belongs and 0 elsewhere (N, 1, H, W), from M of the same shape."""
+    radius = max(1, round(PARSING_TOLERANCE_PX * support.shape[-1] / 512))
+    across = max_pool2d((support > MIN_MASK_SUM).float(), (1, 2 * radius + 1), stride=1, padding=(0, radius))
+    return max_pool2d(across, (2 * radius + 1, 1), stride=1, padding=(radius, 0))

@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al. 2018): distance of two pictures in AlexNet's features, weighted by human judgments."""
+"""LPIPS (Zhang et al. 2018): distance of two pictures in the features of AlexNet, weighted by human judgement."""
 
 import contextlib
 import io
@@ -12,23 +12,15 @@ from dda.metrics.metric import Column, MissingWeights
 from dda.system.network import socket_timeout
 
 ALEXNET_URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
-"""AlexNet's weights, 233 MB, as torchvision downloads them into the cache of torch hub."""
 
 
 class Lpips:
-    """Learned perceptual image patch similarity, version 0.1 of the `lpips` package, which has the linear weights.
+    """LPIPS v0.1 of the `lpips` package, whose authors' linear weights it carries.
 
-    Shape (N,), range [0, inf), lower is nearer; 0 for equal pictures. AlexNet's weights come from the cache of torch
-    hub, or are downloaded into it.
+    AlexNet's own weights (233 MB) are torchvision's: from the cache of torch hub, otherwise downloaded into it.
 
     Raises:
-        MissingWeights: AlexNet's weights can neither be read nor downloaded.
-
-    Example:
-        >>> lpips = Lpips(torch.device("cpu"))  # doctest: +SKIP
-        >>> picture = torch.rand(1, 3, 64, 64)
-        >>> lpips(picture, picture)  # doctest: +SKIP
-        tensor([0.])
+        MissingWeights: they can neither be read from the cache nor downloaded.
     """
 
     column = Column(
@@ -41,7 +33,6 @@ class Lpips:
         "changed to the eye but not whether the makeup is good.",
         weights="AlexNet (torchvision, ImageNet-1k V1) + LPIPS linear v0.1",
     )
-    oracle_better = "lower"
 
     def __init__(self, device: torch.device) -> None:
         import lpips
@@ -49,11 +40,11 @@ class Lpips:
         cache = Path(torch.hub.get_dir()) / "checkpoints"
         file = cache / ALEXNET_URL.rpartition("/")[2]
         try:
-            if file.is_file():  # torchvision would run code in the file: refuse one that holds more than tensors
+            if file.is_file():  # torchvision would run code in it, so one that holds more than tensors ends here
                 torch.load(file, map_location="cpu", weights_only=True)
-            with socket_timeout(), _suppress_output():
+            with socket_timeout(), _silence_torchvision():
                 network = lpips.LPIPS(net="alex", verbose=False)
-        except Exception as error:  # no network, or a damaged file, for which torch has no common class
+        except Exception as error:  # no network, or a file for whose damage torch has no common class
             reason = f"AlexNet's weights can neither be read from {cache} nor downloaded; save {ALEXNET_URL} there"
             raise MissingWeights(reason) from error
         self.network = network.to(device)
@@ -65,9 +56,9 @@ class Lpips:
 
 
 @contextlib.contextmanager
-def _suppress_output() -> Iterator[None]:
-    """Suppress torchvision's warnings about `lpips` and the messages of a download in a ``with`` block."""
-    output = io.StringIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+def _silence_torchvision() -> Iterator[None]:
+    """Silence torchvision's warnings about how `lpips` calls it, and its notice of a download that may fail."""
+    silence = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
         warnings.simplefilter("ignore", UserWarning)
         yield

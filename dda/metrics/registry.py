@@ -1,4 +1,4 @@
-"""The metrics by the name that `metrics` asks for them: distances, metrics of a pair, metrics of a set."""
+"""The metrics by name: distances of two pictures, metrics of a pair, metrics of a set."""
 
 from collections.abc import Callable
 
@@ -32,8 +32,6 @@ DISTANCES: dict[str, Callable[[torch.device], Distance]] = {
     "st_lpips": StLpips,
     "structure": lambda device: Structure(),
 }
-"""Metrics of any two pictures, by name."""
-
 PAIR_METRICS: dict[str, Callable[[], PairMetric]] = {
     "strength": Strength,
     "leakage": Leakage,
@@ -44,8 +42,6 @@ PAIR_METRICS: dict[str, Callable[[], PairMetric]] = {
     "identity": Identity,
     "skin_tone": SkinTone,
 }
-"""Metrics of a pair and its masks, by name."""
-
 SET_METRICS: dict[str, Callable[[], SetMetric]] = {
     "separability": Separability,
     "consistency": Consistency,
@@ -53,10 +49,16 @@ SET_METRICS: dict[str, Callable[[], SetMetric]] = {
     "fid": Fid,
     "kid": Kid,
 }
-"""Metrics of a set of pairs, by name."""
+NAMES = tuple(dict.fromkeys((*DISTANCES, *PAIR_METRICS, *SET_METRICS)))
 
-METRIC_NAMES = tuple(dict.fromkeys((*DISTANCES, *PAIR_METRICS, *SET_METRICS)))
-"""All names, in the order of the tables."""
+RENAMED = {"placement": "edit_offset"}
+"""Metrics that had another name."""
 
-RENAMED_METRICS = {"placement": "edit_offset"}
-"""New names of renamed metrics, for the error that names them."""
+ORACLE_DIRECTIONS = {"psnr": "higher", "ssim": "higher", "ms_ssim": "higher", "lpips": "lower", "st_lpips": "lower"}
+"""The distances that are also taken to an oracle, and which of their ends is the near one."""
+
+INCEPTION_METRICS = ("fid", "kid")
+"""The set metrics that compare Inception's features."""
+
+SILENT_SET_METRICS = ("skin_tone",)
+"""Set metrics whose absence is no news: the skin tones of small sets are not compared."""

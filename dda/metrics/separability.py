@@ -1,4 +1,4 @@
-"""Separability: whether styles can be told apart by the color changes of the regions."""
+"""Separability: whether the styles of a set can be told apart by what they do to the regions' colors."""
 
 from collections.abc import Sequence
 
@@ -8,77 +8,60 @@ from dda.metrics.metric import Column, PairSet
 from dda.regions import REGIONS
 
 NUM_NEIGHBORS = 5
-"""Neighbors that vote for the style of a pair."""
-
 NUM_FOLDS = 5
-"""Groups of people; the neighbors of a pair come from the other groups."""
+
+COLUMN = Column(
+    name="separability",
+    unit="",
+    low=0,
+    high=1,
+    better="higher",
+    about="How often a pair's style is guessed right from the color change of its regions, by the five most alike "
+    "pairs of other people (a picture counts as a person); by chance one over the number of styles. Styles that are "
+    "apart are not yet good.",
+)
 
 
 class Separability:
-    """Accuracy of guessing the style of a pair from its color changes (:func:`measure_separability`).
+    """How well the styles of a set can be told apart (:func:`separability`), a :class:`SetMetric`."""
 
-    Range [0, 1], higher is better; chance is one over the number of styles. Empty for fewer than two named styles or
-    too few people.
-    """
-
-    requirement = "it needs at least two named styles, and more pairs of more faces"
-    uses_inception = False
-    column = Column(
-        name="separability",
-        unit="",
-        low=0,
-        high=1,
-        better="higher",
-        about="How often a pair's style is guessed right from the color change of its regions, by the five most alike "
-        "pairs of other people (a picture counts as a person); by chance one over the number of styles. Styles that "
-        "are apart are not yet good.",
-    )
+    needs = "it needs at least two named styles, and more pairs of more faces"
 
     def __call__(self, pairs: PairSet) -> dict[Column, float]:
-        """Return the accuracy by column."""
-        has_style = np.array([bool(style) for style in pairs.styles])
-        if not has_style.any():
+        """Return the accuracy in [0, 1]; nothing where the set is too small."""
+        named = np.array([bool(style) for style in pairs.styles])
+        if not named.any():
             return {}
-        styles, people = np.asarray(pairs.styles)[has_style], np.asarray(pairs.people)[has_style]
-        accuracy = measure_separability(pairs.color_changes[has_style], styles, people)
-        return {} if np.isnan(accuracy) else {self.column: accuracy}
+        styles, people = np.asarray(pairs.styles)[named], np.asarray(pairs.people)[named]
+        value = measure_separability(pairs.changes[named], styles, people)
+        return {} if np.isnan(value) else {COLUMN: value}
 
 
-def measure_separability(color_changes: np.ndarray, styles: Sequence[str], people: Sequence[str]) -> float:
-    """Return the accuracy of a k-nearest-neighbor classifier under cross-validation grouped by people.
+def measure_separability(changes: np.ndarray, styles: Sequence[str], people: Sequence[str]) -> float:
+    """Return the accuracy of k nearest neighbors with people held out; NaN for one style or too few people.
 
-    Each number is scaled by its standard deviation over the set (lips change ten times as much as skin), and two pairs
-    are compared in the regions that both have. Pairs without any region do not count.
+    Each number is scaled by its spread over the set (lips move ten times as far as skin), and two pairs are compared
+    in the regions that both have. Pairs without any region do not count.
 
     Args:
-        color_changes: mean CIELAB change of each region (N, 4, 3), NaN where a face lacks it.
+        changes: mean CIELAB change of each region (N, 4, 3), NaN where a face lacks it.
         styles: N names.
-        people: whose face each pair shows, N names.
-
-    Returns:
-        the accuracy in [0, 1]; NaN for one style, or too few people for the folds.
-
-    Example:
-        >>> changes = np.zeros((20, 4, 3))
-        >>> changes[::2, 1, 1] = 10  # every second pair has redder lips
-        >>> people = [f"person {number // 2}" for number in range(20)]
-        >>> measure_separability(changes, ["Red lip", "Bare"] * 10, people)
-        1.0
+        people: whose face each pair shows, N names: nobody is in a fold and among its neighbors.
     """
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    has_region = np.isfinite(color_changes).any((1, 2))
-    features = color_changes.reshape(len(color_changes), 3 * len(REGIONS))[has_region]
-    labels, groups = np.asarray(styles)[has_region], np.asarray(people)[has_region]
-    if len(set(labels)) < 2 or len(set(groups)) < NUM_FOLDS:
+    painted = np.isfinite(changes).any((1, 2))
+    features = changes.reshape(len(changes), 3 * len(REGIONS))[painted]
+    worn, who = np.asarray(styles)[painted], np.asarray(people)[painted]
+    if len(set(worn)) < 2 or len(set(who)) < NUM_FOLDS:
         return np.nan
     features = features[:, np.isfinite(features).any(0)]
     classifier = make_pipeline(StandardScaler(), KNeighborsClassifier(NUM_NEIGHBORS, metric="nan_euclidean"))
-    folds = list(GroupKFold(NUM_FOLDS).split(features, labels, groups))
-    if min(len(train) for train, _ in folds) < NUM_NEIGHBORS:
+    folds = list(GroupKFold(NUM_FOLDS).split(features, worn, who))
+    if min(len(others) for others, _ in folds) < NUM_NEIGHBORS:
         return np.nan
-    guesses = cross_val_predict(classifier, features, labels, cv=folds)
-    return float(np.mean(guesses == labels))
+    guesses = cross_val_predict(classifier, features, worn, cv=folds)
+    return float(np.mean(guesses == worn))

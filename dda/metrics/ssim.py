@@ -1,4 +1,4 @@
-"""SSIM (Wang et al. 2004): similarity of two pictures in local luminance, contrast and structure."""
+"""SSIM (Wang et al. 2004): how alike two pictures are in local lightness, contrast and structure."""
 
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -6,18 +6,15 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from dda.metrics.metric import Column
 
 WINDOW_RADIUS_PX = 5
-"""Half the window of 11 pixels: SSIM is not taken where the window leaves the picture."""
+"""Pixels that the window of 11 reaches past its center: where it would leave the picture, SSIM is not taken."""
 
 
 class Ssim:
-    """Structural similarity, mean over the channels, with the paper's Gaussian window of 11 pixels (sigma 1.5).
+    """Mean over the channels, Gaussian window of 11 pixels (sigma 1.5), as in the original paper.
 
-    Shape (N,), range [-1, 1], higher is nearer; 1 for equal pictures.
-
-    Example:
-        >>> picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-        >>> round(float(Ssim()(picture, picture)), 3), bool(Ssim()(picture, 1 - picture) < 0)
-        (1.0, True)
+    >>> picture = torch.rand(1, 3, 192, 192, generator=torch.Generator().manual_seed(0))
+    >>> round(Ssim()(picture, picture).item(), 4), Ssim()(picture, picture.flip(3)).item() < 0.5
+    (1.0, True)
     """
 
     column = Column(
@@ -29,10 +26,8 @@ class Ssim:
         about="Structural similarity of source and target; it is greatest where nothing was painted, so it can tell "
         "damage but not whether the makeup is good.",
     )
-    oracle_better = "higher"
 
     def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return SSIM (N,) of pictures (N, 3, H, W) in [0, 1], at least 11 pixels a side."""
         _, local = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none", return_full_image=True)
-        inside = slice(WINDOW_RADIUS_PX, -WINDOW_RADIUS_PX)
-        return local[..., inside, inside].mean((1, 2, 3))
+        return local[..., WINDOW_RADIUS_PX:-WINDOW_RADIUS_PX, WINDOW_RADIUS_PX:-WINDOW_RADIUS_PX].mean((1, 2, 3))

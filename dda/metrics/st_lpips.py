@@ -1,4 +1,4 @@
-"""ST-LPIPS (Ghildyal and Liu 2022): shift-tolerant LPIPS over an anti-aliased AlexNet."""
+"""Shift-tolerant LPIPS (Ghildyal and Liu 2022): LPIPS over an anti-aliased AlexNet, which a package carries whole."""
 
 import torch
 
@@ -6,16 +6,7 @@ from dda.metrics.metric import Column
 
 
 class StLpips:
-    """Shift-tolerant LPIPS; its values do not compare with those of LPIPS.
-
-    Shape (N,), range [0, inf), lower is nearer; 0 for equal pictures. The package `stlpips_pytorch` has all weights.
-
-    Example:
-        >>> st_lpips = StLpips(torch.device("cpu"))
-        >>> picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-        >>> float(st_lpips(picture, picture)), bool(st_lpips(picture, 1 - picture) > 0)
-        (0.0, True)
-    """
+    """The shift-tolerant variant over AlexNet: no LPIPS, its numbers do not compare with LPIPS's."""
 
     column = Column(
         name="st_lpips",
@@ -27,7 +18,6 @@ class StLpips:
         "painted, so it can tell how much changed to the eye but not whether the makeup is good.",
         weights="ST-LPIPS AlexNet vST0.0 (stlpips-pytorch)",
     )
-    oracle_better = "lower"
 
     def __init__(self, device: torch.device) -> None:
         from stlpips_pytorch import stlpips

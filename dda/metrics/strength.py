@@ -1,4 +1,4 @@
-"""Makeup strength: how much the color of each region changed, in CIEDE2000."""
+"""Makeup strength: how far each region's color moved, in CIEDE2000."""
 
 import torch
 
@@ -8,19 +8,16 @@ from dda.regions import REGIONS
 
 
 class Strength:
-    """Mean CIEDE2000 between target and source under each region's mask, and under the sum of all masks.
+    """Mean CIEDE2000 of target to source under each region's mask, and under their sum M.
 
-    Shape (N,), in dE00, range [0, inf), best inside a band. NaN where the face lacks the region.
-
-    Example:
-        >>> masks = torch.zeros(1, 4, 16, 16)
-        >>> masks[:, 1, 8:] = 1  # the lower half is lips
-        >>> source = torch.full((1, 3, 16, 16), 0.5)
-        >>> target = source + 0.1 * masks[:, 1:2]
-        >>> oval, has_face = torch.ones(1, 1, 16, 16, dtype=torch.bool), torch.tensor([True])
-        >>> values = Strength()(PairBatch(source, target, None, masks, oval, has_face))
-        >>> round(float(values["strength_lips"]), 2), float(values["strength_eyes"])
-        (8.86, nan)
+    >>> red = torch.tensor([0.8, 0.3, 0.3]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    >>> masks = torch.zeros(1, 4, 8, 8)
+    >>> masks[:, REGIONS.index("lips"), 4:] = 1
+    >>> everywhere = torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    >>> batch = PairBatch(torch.full((1, 3, 8, 8), 0.6), red, None, masks, everywhere, torch.tensor([True]))
+    >>> numbers = Strength()(batch)
+    >>> numbers["strength_lips"].item() > 20, numbers["strength_eyes"].isnan().item()
+    (True, True)
     """
 
     columns = tuple(
@@ -37,7 +34,7 @@ class Strength:
     )
 
     def __call__(self, batch: PairBatch) -> dict[str, torch.Tensor]:
-        """Return the strength of each pair (N,), by column."""
+        """Return each strength (N,) in dE00; NaN where the face lacks the region."""
         difference = compute_color_change(batch)
-        by_region = {f"strength_{region}": weighted_mean(difference, batch.region_mask(region)) for region in REGIONS}
-        return {"strength": weighted_mean(difference, batch.total_mask), **by_region}
+        by_region = {f"strength_{region}": weighted_mean(difference, batch.mask(region)) for region in REGIONS}
+        return {"strength": weighted_mean(difference, batch.support), **by_region}

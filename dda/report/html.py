@@ -1,7 +1,7 @@
-"""The report of an evaluation: one HTML file that a browser opens from the disk, without a network.
+"""The report of an evaluation as one HTML file that opens from the disk and asks no one for anything.
 
-It contains style sheet, script, plots and thumbnails. Its content security policy allows only pictures from ``data:``
-and the script and style sheet of this package, by their hash.
+Style sheet, script, plots and thumbnails are all inside it. Its content security policy lets the browser load
+nothing but pictures from ``data:`` and run nothing but the one script and style sheet of this package, by their hash.
 """
 
 import base64
@@ -19,7 +19,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from dda.evaluation.result import PairResult, Result, Statistic
-from dda.metrics.labels import count_decimals, format_column, format_number, format_unit
+from dda.metrics.labels import column_label, count_decimals, format_number, unit_label
 from dda.metrics.metric import Column
 from dda.png import encode_png
 
@@ -31,25 +31,25 @@ _DIRECTIONS = {
     "lower": {"short": "↓ lower", "about": "Lower is better"},
     "band": {"short": "↔ band", "about": "Best inside a band: neither too little nor too much"},
     "zero": {"short": "→ 0", "about": "Should be 0"},
-    "none": {"short": "–", "about": "Neither end is better"},
+    "none": {"short": "–", "about": "It describes; neither end is better"},
 }
 _HEADLINES = {
-    "bad": "These pairs are not suitable for training",
-    "warn": "Check these pairs before training",
+    "bad": "These pairs are not fit for training as they are",
+    "warn": "Look closer before training on these pairs",
     "good": "No fault found in these pairs",
-    "none": "No verdict: no metric with a threshold was measured",
+    "none": "No verdict: nothing that it goes by was measured",
 }
 _LEVEL_WORDS = {"bad": "Fault", "warn": "Warning", "good": "Good", "none": "Not judged"}
 _LEVELS = ("bad", "warn", "good", "none")  # worst first
 _PLOT_KINDS = {"strength": "wide", "skin": "half", "distribution": "third"}
 
 
-def render_report(result: Result, plots: Mapping[str, np.ndarray]) -> bytes:
-    """Return the report as an HTML page, UTF-8 encoded.
+def html_report(result: Result, plots: Mapping[str, np.ndarray]) -> bytes:
+    """Return the report as a page, UTF-8 encoded.
 
     Args:
-        result: the evaluation, with thumbnails of its pairs.
-        plots: plots by file name without suffix, uint8 (H, W, 3), as from :func:`dda.report.plots.draw_plots`.
+        result: what was measured; pairs carry their thumbnails.
+        plots: figures by file name without suffix, uint8 (H, W, 3), as `dda.report.plots.draw_plots` draws them.
     """
     css, script = _read_asset("report.css"), _read_asset("report.js")
     environment = jinja2.Environment(
@@ -59,7 +59,7 @@ def render_report(result: Result, plots: Mapping[str, np.ndarray]) -> bytes:
         policy=_make_security_policy(css, script),
         css=Markup(css),
         script=Markup(script),
-        data=htmlsafe_json_dumps(_make_script_data(result)),  # escapes < > & ' as \u00XX, so that no name ends <script>
+        data=htmlsafe_json_dumps(_make_script_data(result)),  # as <script> cannot be left: < > & ' are written \u00XX
         title=result.title,
         created=f"Measured {_format_time(result.created)}.",
         facts=_list_facts(result),
@@ -75,12 +75,12 @@ def render_report(result: Result, plots: Mapping[str, np.ndarray]) -> bytes:
             if not name.startswith(("tone_gap_", "tone_rank_"))
         ],
         skin_tones=_make_skin_tone_rows(result),
-        missing=[(", ".join(map(format_column, names)), reason) for reason, names in result.missing_by_reason.items()],
+        missing=[(column_label(name), reason) for name, reason in result.missing.items()],
         legend=[_describe_column(column) for column in result.columns_of("target")],
         by_style=_make_style_table(result),
         plots=[_describe_plot(name, picture) for name, picture in plots.items()],
     )
-    return page.encode("utf-8", "backslashreplace")  # a file name may contain invalid UTF-8
+    return page.encode("utf-8", "backslashreplace")  # a file name may hold bytes that are no valid text
 
 
 def _read_asset(name: str) -> str:
@@ -124,10 +124,10 @@ def _format_time(created: str) -> str:
 
 
 def _describe_verdicts(result: Result) -> dict[str, Any]:
-    verdicts = sorted(result.verdicts, key=lambda verdict: _LEVELS.index(verdict.level))
-    level = verdicts[0].level if verdicts else "none"
+    found = sorted(result.verdicts, key=lambda verdict: _LEVELS.index(verdict.level))
+    level = found[0].level if found else "none"
     findings = [
-        {"level": verdict.level, "word": _LEVEL_WORDS[verdict.level], "text": verdict.text} for verdict in verdicts
+        {"level": verdict.level, "word": _LEVEL_WORDS[verdict.level], "text": verdict.text} for verdict in found
     ]
     return {"level": level, "headline": _HEADLINES[level], "findings": findings}
 
@@ -135,8 +135,8 @@ def _describe_verdicts(result: Result) -> dict[str, Any]:
 def _describe_column(column: Column) -> dict[str, str]:
     low, high = (f"{end:g}" if math.isfinite(end) else format_number(end, 0) for end in (column.low, column.high))
     return {
-        "label": format_column(column.name),
-        "unit": format_unit(column.unit),
+        "label": column_label(column.name),
+        "unit": unit_label(column.unit),
         "better": column.better,
         "about": column.about,
         "weights": column.weights,
@@ -161,12 +161,12 @@ def _make_summary_row(column: Column, ours: Statistic | None, untouched: Statist
 
 
 def _format_estimate(statistic: Statistic | None, decimals: int) -> dict[str, str] | None:
-    """Return mean and interval as text; no interval where it is unknown or a point, up to rounding."""
+    """Return mean and interval as text; no interval where it is a point, but for rounding, or unknown."""
     if statistic is None or math.isnan(statistic.mean):
         return None
     low, high = statistic.low, statistic.high
-    has_interval = math.isfinite(low) and math.isfinite(high) and high - low > 1e-6
-    interval = f"{format_number(low, decimals)} to {format_number(high, decimals)}" if has_interval else ""
+    known = math.isfinite(low) and math.isfinite(high) and high - low > 1e-6
+    interval = f"{format_number(low, decimals)} to {format_number(high, decimals)}" if known else ""
     return {"mean": format_number(statistic.mean, decimals), "interval": interval}
 
 
@@ -182,7 +182,7 @@ def _make_skin_tone_rows(result: Result) -> list[dict[str, str]]:
     return [
         _describe_column(result.set_columns[f"tone_gap_{name}"])
         | {
-            "label": format_column(name),
+            "label": column_label(name),
             "gap": _format_set_value(result, f"tone_gap_{name}"),
             "rank": format_number(ranks[name], count_decimals(ranks.values(), "")),
         }
@@ -199,7 +199,7 @@ def _make_style_table(result: Result) -> dict[str, Any]:
             row = _make_style_row(
                 column, [table.get(column.full_name) for table in tables], result.statistic(column, untouched)
             )
-            rows.append(row | {"label": format_column(column.full_name)})
+            rows.append(row | {"label": column_label(column.full_name)})
     return {"styles": [{"name": style, "count": counts[style]} for style in result.by_style], "rows": rows}
 
 
@@ -214,11 +214,11 @@ def _make_style_row(
 def _describe_plot(name: str, picture: np.ndarray) -> dict[str, Any]:
     kind, _, rest = name.partition("_")
     if kind == "distribution":
-        caption = f"{format_column(rest)} by style"
+        caption = f"{column_label(rest)} by style"
     elif name.startswith("skin_tone_"):
-        caption = f"{format_column(name.removeprefix('skin_tone_'))} by skin tone of the source"
+        caption = f"{column_label(name.removeprefix('skin_tone_'))} by skin tone of the source"
     else:
-        caption = format_column(name)
+        caption = column_label(name)
     return {
         "kind": _PLOT_KINDS[kind],
         "caption": caption,
@@ -232,7 +232,7 @@ def _describe_plot(name: str, picture: np.ndarray) -> dict[str, Any]:
 
 
 def _make_script_data(result: Result) -> dict[str, Any]:
-    """Return the data of single pairs, for JSON; a picture that several pairs share is stored once."""
+    """Return everything about single pairs, for JSON; every picture is in it once, however many pairs share it."""
     pictures: dict[bytes, int] = {}
     for pair in result.pairs:
         for jpeg in pair.thumbnails.values():
@@ -251,8 +251,8 @@ def _describe_script_column(column: Column, result: Result) -> dict[str, Any]:
     statistic = result.statistic(column)
     return {
         "key": column.full_name,
-        "label": format_column(column.name),
-        "unit": format_unit(column.unit),
+        "label": column_label(column.name),
+        "unit": unit_label(column.unit),
         "about": f"{column.about} {_DIRECTIONS[column.better]['about']}.",
         "digits": count_decimals(values, column.unit),
         "mean": _to_json_number(statistic.mean if statistic else math.nan),
@@ -276,7 +276,7 @@ def _describe_pair(pair: PairResult, result: Result, pictures: Mapping[bytes, in
 
 
 def _list_numbers(pair: PairResult, result: Result, comparison: str) -> list[float | str | None]:
-    """Return the numbers of one comparison in the order of its columns; empty for a pair without an oracle."""
+    """Return the numbers of one comparison in the order of its columns; none where a pair has no oracle."""
     names = [column.full_name for column in result.columns_of(comparison)]
     if comparison in ("oracle", "untouched_oracle") and not any(name in pair.numbers for name in names):
         return []
@@ -284,7 +284,7 @@ def _list_numbers(pair: PairResult, result: Result, comparison: str) -> list[flo
 
 
 def _to_json_number(value: float) -> float | str | None:
-    """Return a number for JSON: null for NaN, and for infinities a string that JavaScript's Number() reads."""
+    """Return a number for JSON, which has neither NaN (null) nor infinities (a string that Number() reads)."""
     if math.isnan(value):
         return None
     if math.isinf(value):

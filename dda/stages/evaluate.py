@@ -1,4 +1,4 @@
-"""The evaluation stage: from the configuration of `run_eval.py` to metrics.json, pairs.parquet, plots and a report."""
+"""The evaluation stage: `run_eval.py` from its configuration to metrics.json, pairs.parquet, figures and a report."""
 
 import io
 import shutil
@@ -16,16 +16,16 @@ from dda.config.schema import EvalConfig
 from dda.console import CONSOLE, pairs_progress, print_line
 from dda.evaluation.evaluator import Evaluator, Measurement, fit_batch_size
 from dda.evaluation.metric_suite import MetricSuite
-from dda.evaluation.result import METRICS_NAME, PAIRS_NAME, PairResult, Result, make_metrics_json, make_pairs_table
+from dda.evaluation.result import METRICS_NAME, PAIRS_NAME, PairResult, Result, metrics_json, pairs_table
 from dda.evaluation.summary import summarize
 from dda.files import write_atomically
 from dda.images import read_image
-from dda.metrics.labels import format_column
+from dda.metrics.labels import column_label
 from dda.pairs.folder import PairFiles, choose_pairs, find_pairs, find_run_pairs
 from dda.pairs.run_files import MANIFEST
 from dda.png import encode_png
-from dda.report.html import REPORT_NAME, render_report
-from dda.report.metrics_table import make_result_table
+from dda.report.html import REPORT_NAME, html_report
+from dda.report.metrics_table import result_table
 from dda.report.plots import draw_plots
 from dda.report.samples import SAMPLES_NAME, GridRow, samples_from_records, samples_visualization
 from dda.system.device import pick_device
@@ -36,22 +36,17 @@ from dda.tracking.wandb_run import recorded_runs
 BEST_WORST_NAME = "best_worst.png"
 PLOTS_FOLDER = "plots"
 
-_SUMMARY_PREFIXES = {
-    "target": "",
-    "untouched": "untouched/",
-    "oracle": "oracle/",
-    "untouched_oracle": "untouched_oracle/",
-}
-"""Prefixes of the keys of W&B's summary, by comparison."""
+_SUMMARY_PARTS = {"target": "", "untouched": "untouched/", "oracle": "oracle/", "untouched_oracle": "untouched_oracle/"}
+"""What W&B's summary calls the numbers of each comparison."""
 
-_MAX_SHOWN_PAIRS = 3  # at each end of a column in best_worst.png
+_SHOWN_PAIRS = 3  # of each end of a column in best_worst.png: one line of the figure
 
 
 def main(cfg: EvalConfig) -> None:
-    """Measure the pairs of a run or of a folder; an older evaluation of the same name is replaced at the end.
+    """Measure the pairs of a run or of a folder; an older evaluation of the same name is replaced once this is done.
 
     Raises:
-        UserError: an error in the configuration, a folder without pairs, or no pair that can be measured.
+        UserError: a mistake in the configuration, a folder without pairs, or no pair that can be measured.
     """
     run = resolve_run(cfg, "eval")
     root = resolve_pairs(cfg)
@@ -74,7 +69,7 @@ def main(cfg: EvalConfig) -> None:
             figures[BEST_WORST_NAME] = _draw_best_worst(result)
         _write(run.folder, result, figures, plots)
         _track(tracker, result, figures, plots)
-    CONSOLE.print(make_result_table(result))
+    CONSOLE.print(result_table(result))
     print_line(f"The report is in {run.folder / REPORT_NAME}")
 
 
@@ -84,17 +79,16 @@ def _find_pairs(cfg: EvalConfig, root: Path) -> list[PairFiles]:
 
 
 def _describe_lineage(cfg: EvalConfig, root: Path) -> tuple[str, dict[str, Any]]:
-    """Return the W&B group of the run that made the pairs (for a job of a multirun: the multirun), and its lineage.
+    """Return the W&B group of the run that made the pairs (a job of a multirun is in the multirun's), and what it was.
 
-    The lineage is the run's ids and the versions of its datasets. It goes into W&B's configuration, because W&B takes
-    no artifacts as inputs offline.
+    Offline no artifact can be named as an input, so the run's id and its datasets' versions are in the configuration.
     """
     folder, runs = root.resolve(), Path(cfg.paths.outputs, "amplify").resolve()
     name = folder.relative_to(runs).parts[0] if folder != runs and folder.is_relative_to(runs) else folder.name
     jobs = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     ids = [run for job in jobs for run in recorded_runs(job)]
-    finished = [job for job in jobs if (job / MANIFEST).is_file()]
-    datasets = [dataset_version(dataset_name(name, job), job / MANIFEST) for job in finished]
+    made = [job for job in jobs if (job / MANIFEST).is_file()]
+    datasets = [dataset_version(dataset_name(name, job), job / MANIFEST) for job in made]
     return name, {"run": name, "folder": str(root), "wandb_runs": ids, "datasets": datasets}
 
 
@@ -102,8 +96,8 @@ def _measure(evaluator: Evaluator, tracker: Tracker) -> list[Measurement]:
     measurements = []
     with pairs_progress() as progress:
         task = progress.add_task("evaluate", total=len(evaluator))
-        iterator = iter(evaluator)
-        while batch := list(islice(iterator, evaluator.batch_size)):
+        steps = iter(evaluator)
+        while batch := list(islice(steps, evaluator.batch_size)):
             measurements += batch
             progress.update(task, completed=len(measurements))
             rejected = sum(m.pair.status == "rejected" for m in measurements)
@@ -111,24 +105,24 @@ def _measure(evaluator: Evaluator, tracker: Tracker) -> list[Measurement]:
     return measurements
 
 
-# --- Files ------------------------------------------------------------------------------------------------
+# --- What is written --------------------------------------------------------------------------------------
 
 
 def _write(folder: Path, result: Result, figures: Mapping[str, np.ndarray], plots: Mapping[str, np.ndarray]) -> None:
-    """Replace an older evaluation. metrics.json is written last: where it exists, the evaluation is complete."""
+    """Replace what an older evaluation left; metrics.json comes last, so where it is the rest is whole."""
     for name in (METRICS_NAME, PAIRS_NAME, REPORT_NAME, SAMPLES_NAME, BEST_WORST_NAME):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / PLOTS_FOLDER, ignore_errors=True)
     (folder / PLOTS_FOLDER).mkdir()
     table = io.BytesIO()
-    pq.write_table(make_pairs_table(result), table)
+    pq.write_table(pairs_table(result), table)
     write_atomically(folder / PAIRS_NAME, table.getvalue())
     for name, figure in figures.items():
         write_atomically(folder / name, encode_png(figure))
     for name, plot in plots.items():
         write_atomically(folder / PLOTS_FOLDER / f"{name}.png", encode_png(plot))
-    write_atomically(folder / REPORT_NAME, render_report(result, plots))
-    write_atomically(folder / METRICS_NAME, make_metrics_json(result))
+    write_atomically(folder / REPORT_NAME, html_report(result, plots))
+    write_atomically(folder / METRICS_NAME, metrics_json(result))
 
 
 def _draw_samples(result: Result) -> np.ndarray:
@@ -146,17 +140,16 @@ def _draw_best_worst(result: Result) -> np.ndarray:
     for column, ends in result.best_worst.items():
         for end in ("best", "worst"):
             rows += [
-                _make_grid_row(by_name[name], f"{format_column(column)}: {end}")
-                for name in ends.get(end, [])[:_MAX_SHOWN_PAIRS]
+                _grid_row(by_name[name], f"{column_label(column)}: {end}") for name in ends.get(end, [])[:_SHOWN_PAIRS]
             ]
     return samples_visualization(rows)
 
 
-def _make_grid_row(pair: PairResult, title: str) -> GridRow:
+def _grid_row(pair: PairResult, title: str) -> GridRow:
     return GridRow(read_image(Path(pair.source_path)), {title: read_image(Path(pair.target_path))})
 
 
-# --- W&B --------------------------------------------------------------------------------------------------
+# --- What is tracked --------------------------------------------------------------------------------------
 
 
 def _track(
@@ -168,8 +161,8 @@ def _track(
         tracker.log_image(f"plots/{name}", plot, caption=result.title)
     tracker.log_table("pairs", *_make_table(result))
     means = {
-        f"{prefix}{column.name}": statistic.mean
-        for comparison, prefix in _SUMMARY_PREFIXES.items()
+        f"{part}{column.name}": statistic.mean
+        for comparison, part in _SUMMARY_PARTS.items()
         for column in result.columns_of(comparison)
         if (statistic := result.statistic(column))
     }

@@ -1,4 +1,4 @@
-"""Evaluations side by side: the table at the end of a multirun of run_eval.py."""
+"""Evaluations side by side: what a multirun of run_eval.py ends with."""
 
 import csv
 import io
@@ -14,21 +14,22 @@ from rich.text import Text
 from dda.console import CONSOLE, print_line
 from dda.evaluation.result import METRICS_NAME
 from dda.files import write_atomically
-from dda.metrics.labels import count_decimals, format_column, format_number
+from dda.metrics.labels import column_label, count_decimals, format_number
 from dda.sweep.comparison import TABLE_NAME
 
-_PRINTED_METRICS = (  # where they were measured; sweep_summary.csv has all
+# What is printed, of the measures that were taken; the file has them all.
+_PRINTED_METRICS = (
     "strength", "leakage", "background_error", "detail_kept", "oracle_psnr_face", "untouched_oracle_psnr_face",
 )  # fmt: skip
 _VERDICT_STYLES = {"bad": "bold red", "warn": "yellow"}
 
 
 def compare(evaluations: Mapping[str, Path], folder: Path) -> None:
-    """Print the main metrics of finished evaluations, and write all of them to sweep_summary.csv in `folder`.
+    """Print the main numbers of finished evaluations by name, and write all of them to sweep_summary.csv in `folder`.
 
     Args:
-        evaluations: their folders, by name.
-        folder: where the file is written.
+        evaluations: their folders by what to call them.
+        folder: where the table goes.
     """
     results = {
         name: json.loads((path / METRICS_NAME).read_text(encoding="utf-8")) for name, path in evaluations.items()
@@ -45,12 +46,12 @@ def compare(evaluations: Mapping[str, Path], folder: Path) -> None:
 def summary_csv(results: Mapping[str, Mapping[str, Any]]) -> bytes:
     """Return one line for each evaluation (metrics.json, by name): the means of its metrics, with six digits."""
     means = {name: _collect_means(result) for name, result in results.items()}
-    metrics = list(dict.fromkeys(metric for row in means.values() for metric in row))
+    measures = list(dict.fromkeys(measure for row in means.values() for measure in row))
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["evaluation", "pairs_root", "ok", "rejected", *metrics])
+    writer.writerow(["evaluation", "pairs_root", "ok", "rejected", *measures])
     for name, result in results.items():
-        numbers = ["" if (value := means[name].get(metric)) is None else f"{value:.6g}" for metric in metrics]
+        numbers = ["" if (value := means[name].get(measure)) is None else f"{value:.6g}" for measure in measures]
         writer.writerow([name, result["pairs_root"], result["pairs"]["ok"], result["pairs"]["rejected"], *numbers])
     return text.getvalue().encode("utf-8", "backslashreplace")
 
@@ -58,12 +59,12 @@ def summary_csv(results: Mapping[str, Mapping[str, Any]]) -> bytes:
 def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return the main metrics for rich to print, a row for each evaluation."""
     means = {name: _collect_means(result) for name, result in results.items()}
-    measured = list(dict.fromkeys(name for row in means.values() for name, mean in row.items() if mean is not None))
-    shown = [name for name in _PRINTED_METRICS if name in measured] or measured[: len(_PRINTED_METRICS)]
-    columns = [_format_column([row.get(metric) for row in means.values()]) for metric in shown]
+    taken = [name for row in means.values() for name, mean in row.items() if mean is not None]
+    shown = [name for name in _PRINTED_METRICS if name in taken] or list(dict.fromkeys(taken))[: len(_PRINTED_METRICS)]
+    columns = [_format_column([row.get(measure) for row in means.values()]) for measure in shown]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
     table.add_column("evaluation", style="bold", overflow="fold")
-    for heading in ("pairs", *map(format_column, shown)):  # a narrow terminal folds the names first
+    for heading in ("pairs", *map(column_label, shown)):  # where it is narrow, names are folded before words are
         table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
     for (name, result), *cells in zip(results.items(), *columns, strict=True):
         table.add_row(Text(name), str(result["pairs"]["ok"]), *cells)

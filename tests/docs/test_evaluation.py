@@ -18,7 +18,7 @@ from dda.evaluation.verdict import (
     MIN_VISIBLE_DELTA_E,
 )
 from dda.metrics.metric import Column
-from dda.metrics.registry import METRIC_NAMES, SET_METRICS
+from dda.metrics.registry import NAMES, SET_METRICS
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def test_every_metric_of_pairs_is_described() -> None:
 
 def test_every_name_that_metrics_takes_is_on_the_page() -> None:
     columns = {"background": "background_error", "detail": "detail_kept"}
-    for name in METRIC_NAMES:
+    for name in NAMES:
         assert re.search(rf"`{columns.get(name, name)}( STYLE)?`", PAGE), name
     for name in SET_METRICS:
         assert name == "skin_tone" or len(find_row(name if name != "consistency" else "consistency STYLE")) == 6

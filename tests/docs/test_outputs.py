@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from dda.metrics.metric import COLUMN_PREFIXES
+from dda.metrics.metric import PREFIXES
 from dda.pairs.journal import PairRow
 from dda.pairs.run_files import DATA_FOLDER, MANIFEST, METADATA
 from dda.sweep.jobs import Job
@@ -32,7 +32,7 @@ def evaluation(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory, run_
 
 
 def without_prefix(column: str) -> str:
-    prefixes = sorted((prefix for prefix in COLUMN_PREFIXES.values() if prefix), key=len, reverse=True)
+    prefixes = sorted((prefix for prefix in PREFIXES.values() if prefix), key=len, reverse=True)
     prefix = next((prefix for prefix in prefixes if column.startswith(prefix)), "")
     assert not prefix or f"{prefix}" in NAMES, prefix
     return column.removeprefix(prefix)

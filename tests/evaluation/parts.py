@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dda.evaluation.result import Result, Statistic
-from dda.metrics.metric import COLUMN_PREFIXES, Column
+from dda.metrics.metric import PREFIXES, Column
 
 COMPARISONS = {
     "values": "target",
@@ -17,17 +17,13 @@ COMPARISONS = {
 
 def numbers(**parts: Mapping[str, float]) -> dict[str, float]:
     """The numbers of a pair: ``numbers(values={"psnr": 30}, baseline={"psnr": 100})``."""
-    return {
-        COLUMN_PREFIXES[COMPARISONS[part]] + name: value
-        for part, found in parts.items()
-        for name, value in found.items()
-    }
+    return {PREFIXES[COMPARISONS[part]] + name: value for part, found in parts.items() for name, value in found.items()}
 
 
 def part(found: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The part of numbers or statistics that one comparison has, by short name."""
-    own = COLUMN_PREFIXES[COMPARISONS[name]]
-    others = [prefix for prefix in COLUMN_PREFIXES.values() if prefix and prefix != own]
+    own = PREFIXES[COMPARISONS[name]]
+    others = [prefix for prefix in PREFIXES.values() if prefix and prefix != own]
     return {
         key.removeprefix(own): value
         for key, value in found.items()
@@ -47,9 +43,9 @@ def make_result(
 ) -> Result:
     """A result whose columns and statistics are given by comparison."""
     every = [
-        *(column.with_comparison(comparison) for comparison in ("target", "untouched") for column in columns.values()),
+        *(column.compared(comparison) for comparison in ("target", "untouched") for column in columns.values()),
         *(
-            column.with_comparison(comparison)
+            column.compared(comparison)
             for comparison in ("oracle", "untouched_oracle")
             for column in (oracle_columns or {}).values()
         ),

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from dda.evaluation import evaluator as evaluation
-from dda.evaluation.evaluator import Evaluator, Measurement, disable_tf32
+from dda.evaluation.evaluator import Evaluator, Measurement, exact_arithmetic
 from dda.evaluation.metric_suite import BatchNumbers, MetricSuite
 from dda.evaluation.pair_loader import LoadedPair, load_pair, parse_picture
 from dda.faces.face_mesh import MeshFace
@@ -115,13 +115,13 @@ def test_targets_are_compared_with_the_oracle_beside_the_untouched_source(
 
 
 def test_the_first_pairs_alone_keep_thumbnails(measure: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "MAX_THUMBNAIL_PAIRS", 1)
+    monkeypatch.setattr(evaluation, "MAX_THUMBNAILS", 1)
     first, second, *_ = measure("psnr")
     assert set(first.pair.thumbnails) == {"source", "target"} and second.pair.thumbnails == {}
 
 
 def test_color_changes_are_kept_for_the_set(measure: Measure) -> None:
-    changes = measure("psnr")[0].color_changes
+    changes = measure("psnr")[0].changes
     assert changes is not None and changes.shape == (4, 3)
     assert np.abs(changes[1]).sum() > 5 * np.abs(changes[2]).sum()  # lips against skin
 
@@ -150,7 +150,7 @@ def test_products_are_exact_inside_and_as_they_were_outside(allowed: bool, monke
     monkeypatch.setattr(cudnn, "allow_tf32", allowed)
     parts = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)  # type: ignore[attr-defined]
     before = [part.fp32_precision for part in parts]
-    with pytest.raises(ZeroDivisionError), disable_tf32():
+    with pytest.raises(ZeroDivisionError), exact_arithmetic():
         assert [part.fp32_precision for part in parts] == ["ieee"] * 3
         assert not cudnn.allow_tf32  # PyTorch refuses to read it where it contradicts the parts
         raise ZeroDivisionError

@@ -6,7 +6,7 @@ import torch
 from dda.errors import UserError
 from dda.evaluation.metric_suite import MetricSuite
 from dda.metrics.metric import PairBatch
-from dda.metrics.registry import METRIC_NAMES
+from dda.metrics.registry import NAMES
 
 CPU = torch.device("cpu")
 
@@ -27,11 +27,6 @@ def test_a_name_that_is_no_metrics_is_refused() -> None:
         MetricSuite(["ssim", "simm"], CPU)
 
 
-def test_a_renamed_metric_is_refused_with_its_new_name() -> None:
-    with pytest.raises(UserError, match=r"^metrics: placement was renamed to edit_offset$"):
-        MetricSuite(["placement"], CPU)
-
-
 def test_what_cannot_be_had_is_missing_with_its_reason_and_nothing_takes_its_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -44,14 +39,14 @@ def test_what_cannot_be_had_is_missing_with_its_reason_and_nothing_takes_its_nam
 
 
 def test_every_number_has_a_column_and_every_column_a_number(batch: PairBatch) -> None:
-    names = [name for name in METRIC_NAMES if name not in ("lpips", "st_lpips", "identity", "fid", "kid")]
+    names = [name for name in NAMES if name not in ("lpips", "st_lpips", "identity", "fid", "kid")]
     suite = MetricSuite(names, CPU)
     assert not suite.missing
     batch.oracle = batch.target
     numbers = suite(batch)
     assert set(numbers.columns) == set(suite.columns) | set(suite.oracle_columns)
     assert all(values.shape == (2,) for values in numbers.columns.values())
-    assert numbers.color_changes.shape == (2, 4, 3)
+    assert numbers.changes.shape == (2, 4, 3)
     assert all(column.full_name == name for name, column in (suite.columns | suite.oracle_columns).items())
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dda.evaluation.result import PairResult, Result, Statistic, make_metrics_json, make_pairs_table
+from dda.evaluation.result import PairResult, Result, Statistic, metrics_json, pairs_table
 from dda.evaluation.verdict import Verdict
 from dda.metrics.metric import Column
 from tests.evaluation.parts import make_result, numbers
@@ -43,7 +43,7 @@ def read(result: Result) -> dict[str, Any]:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
-    return json.loads(make_metrics_json(result), parse_constant=refuse)
+    return json.loads(metrics_json(result), parse_constant=refuse)
 
 
 def test_the_json_holds_the_sets_numbers_in_a_versioned_form(result: Result) -> None:
@@ -67,7 +67,7 @@ def test_what_json_lacks_is_null(result: Result) -> None:
 
 
 def test_the_table_has_a_row_a_pair_and_a_column_a_number(result: Result) -> None:
-    good, lost = make_pairs_table(result).to_pylist()
+    good, lost = pairs_table(result).to_pylist()
     assert good["name"] == "a/b" and good["status"] == "ok" and good["oracle_path"] == "o/b.png"
     assert (good["ssim"], good["psnr"]) == (0.5, 30.0)
     assert (good["baseline_ssim"], good["eyeliner"]) == (1.0, math.inf)

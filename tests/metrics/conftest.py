@@ -56,7 +56,7 @@ def with_edit(batch: PairBatch, edit: torch.Tensor) -> PairBatch:
 
 
 SPOILED: dict[str, Callable[[PairBatch], PairBatch]] = {
-    "untouched": lambda b: b.without_makeup(),
+    "untouched": lambda b: b.untouched(),
     "shuffled": lambda b: replace(b, target=b.target.flip(0)),
     "moved picture": lambda b: replace(b, target=b.target.roll((0, 3), (2, 3))),
     "moved edit": lambda b: with_edit(b, (b.target - b.source).roll((12, 0), (2, 3))),

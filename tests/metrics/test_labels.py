@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from dda.metrics.labels import count_decimals, format_column, format_number, format_unit
+from dda.metrics.labels import column_label, count_decimals, format_number, unit_label
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,11 @@ from dda.metrics.labels import count_decimals, format_column, format_number, for
     ],
 )
 def test_names_are_written_as_people_write_them(name: str, shown: str) -> None:
-    assert format_column(name) == shown
+    assert column_label(name) == shown
 
 
 def test_units() -> None:
-    assert [format_unit(unit) for unit in ("dE00", "deg", "dB", "")] == ["ΔE₀₀", "°", "dB", ""]
+    assert [unit_label(unit) for unit in ("dE00", "deg", "dB", "")] == ["ΔE₀₀", "°", "dB", ""]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from dda.evaluation.bootstrap import MAX_CHUNK_SIZE, NUM_RESAMPLES, bootstrap, expanded_tail
+from dda.evaluation.bootstrap import CHUNK, RESAMPLES, bootstrap, tail_share
 from dda.metrics.consistency import measure_consistency
 from dda.metrics.separability import measure_separability
-from dda.metrics.skin_tone import measure_tone_gap
+from dda.metrics.skin_tone import tone_gap
 
 PEOPLE, STYLES = 12, ("red", "smokey", "bare")
 
@@ -127,13 +127,13 @@ def test_the_tone_gap_is_the_lightest_third_less_the_darkest() -> None:
     ita = np.array([60.0, -40, 20, 50, -60, 0, np.nan, 10])
     values = np.array([3.0, 1, 2, 3, 1, 2, 100, np.nan])
     people = [str(number) for number in range(8)]
-    found = measure_tone_gap(values, ita, people)
+    found = tone_gap(values, ita, people)
     assert found.gap == pytest.approx(2)
     assert found.spearman == pytest.approx(0.956, abs=1e-3)
-    flat = measure_tone_gap(np.ones(8), ita, people)
+    flat = tone_gap(np.ones(8), ita, people)
     assert flat.gap == 0 and math.isnan(flat.spearman)
-    assert math.isnan(measure_tone_gap(values, ita, ["light", "dark"] * 4).gap)  # one person less another
-    one_face = measure_tone_gap(values, np.full(8, 20.0), people)
+    assert math.isnan(tone_gap(values, ita, ["light", "dark"] * 4).gap)  # one person less another
+    one_face = tone_gap(values, np.full(8, 20.0), people)
     assert math.isnan(one_face.gap) and math.isnan(one_face.spearman)
 
 
@@ -175,11 +175,11 @@ def test_the_bootstrap_in_chunks_is_the_one_drawn_at_once() -> None:
     random = np.random.default_rng(0)
     people = np.concatenate([np.arange(2500), random.integers(2500, size=1000)])
     values = random.normal(5, 2, len(people))
-    assert len(people) * NUM_RESAMPLES > 3 * MAX_CHUNK_SIZE
-    drawn = np.random.default_rng(7).integers(2500, size=(NUM_RESAMPLES, 2500))
+    assert len(people) * RESAMPLES > 3 * CHUNK
+    drawn = np.random.default_rng(7).integers(2500, size=(RESAMPLES, 2500))
     means = np.bincount(people, values)[drawn].sum(1) / np.bincount(people)[drawn].sum(1)
     found = bootstrap(values, [f"{person:04d}" for person in people], seed=7)
-    assert (found.low, found.high) == tuple(np.quantile(means, [expanded_tail(2500), 1 - expanded_tail(2500)]))
+    assert (found.low, found.high) == tuple(np.quantile(means, [tail_share(2500), 1 - tail_share(2500)]))
 
 
 def test_the_bootstrap_of_many_people_stays_small() -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from dda.evaluation.result import PairResult, Result, Statistic
 from dda.evaluation.verdict import Verdict
 from dda.metrics.metric import Column
-from dda.report.html import render_report
+from dda.report.html import html_report
 from tests.evaluation.parts import make_result, numbers
 
 IMAGE_NAME = "<img src=x onerror=alert(1)>"
@@ -115,23 +115,23 @@ def data_of(page: bytes) -> Any:
 
 
 def test_the_worst_verdict_is_the_headline(result: Result, plots: dict[str, np.ndarray]) -> None:
-    seen = text_of(render_report(result, plots))
-    fault = seen.index("These pairs are not suitable for training")
+    seen = text_of(html_report(result, plots))
+    fault = seen.index("These pairs are not fit for training as they are")
     assert fault < seen.index("There is no makeup here.") < seen.index("The background is untouched.")
     result.verdicts = [Verdict("good", "Fine.")]
-    assert "No fault found in these pairs" in text_of(render_report(result, plots))
+    assert "No fault found in these pairs" in text_of(html_report(result, plots))
     result.verdicts = [Verdict("none", "There is no verdict.")]
-    seen = text_of(render_report(result, plots))
-    assert "No verdict: no metric with a threshold was measured" in seen and "There is no verdict." in seen
+    seen = text_of(html_report(result, plots))
+    assert "No verdict: nothing that it goes by was measured" in seen and "There is no verdict." in seen
     assert "No fault" not in seen
     result.verdicts = []
-    assert "No verdict: no metric with a threshold was measured" in text_of(render_report(result, plots))
+    assert "No verdict: nothing that it goes by was measured" in text_of(html_report(result, plots))
 
 
 def test_the_summary_holds_ours_beside_the_baseline_and_the_oracle(
     result: Result, plots: dict[str, np.ndarray]
 ) -> None:
-    seen = text_of(render_report(result, plots))
+    seen = text_of(html_report(result, plots))
     assert "Strength ΔE₀₀ ↔ band 5.00 3.25 to 6.75 0 4" in seen
     assert "PSNR dB – 32.00 30.50 to 33.50 100.00 5" in seen
     assert "Background error → 0 0 0 5" in seen
@@ -145,18 +145,18 @@ def test_the_summary_holds_ours_beside_the_baseline_and_the_oracle(
 def test_without_an_oracle_nothing_is_said_of_one(result: Result, plots: dict[str, np.ndarray]) -> None:
     result.oracle_root = None
     result.columns = {name: column for name, column in result.columns.items() if "oracle" not in column.comparison}
-    assert "racle" not in text_of(render_report(result, plots))
+    assert "racle" not in text_of(html_report(result, plots))
 
 
 def test_a_result_without_any_pair_is_still_a_page(result: Result) -> None:
     nothing: Any = {}
     result.pairs, result.by_style, result.best_worst, result.verdicts = [], nothing, nothing, []
     result.statistics = nothing
-    assert "0 pairs measured" in text_of(render_report(result, {}))
+    assert "0 pairs measured" in text_of(html_report(result, {}))
 
 
 def test_names_cannot_leave_the_place_they_are_put_in(result: Result, plots: dict[str, np.ndarray]) -> None:
-    page = render_report(result, plots).decode()
+    page = html_report(result, plots).decode()
     assert page.count("<script") == 2  # the data and our own
     assert page.count("</script") == 2
     assert "<img src=x" not in page
@@ -167,20 +167,20 @@ def test_names_cannot_leave_the_place_they_are_put_in(result: Result, plots: dic
 
 def test_numbers_that_json_lacks_are_told_apart(result: Result, plots: dict[str, np.ndarray]) -> None:
     result.pairs[1].numbers["strength"] = math.inf
-    pairs = {pair["name"]: pair for pair in data_of(render_report(result, plots))["pairs"]}
+    pairs = {pair["name"]: pair for pair in data_of(html_report(result, plots))["pairs"]}
     assert pairs[SCRIPT_NAME]["values"][0] is None
     assert pairs["c9"]["values"] == ["Infinity", 31.0, 0.0]
 
 
 def test_a_picture_that_pairs_share_is_in_the_file_once(result: Result, plots: dict[str, np.ndarray]) -> None:
-    data = data_of(render_report(result, plots))
+    data = data_of(html_report(result, plots))
     assert len(data["pictures"]) == 3  # all five pairs have the same source, target and oracle
     assert data["pairs"][0]["pictures"] == data["pairs"][4]["pictures"]
 
 
 def test_a_name_that_is_no_valid_text_does_not_stop_the_report(result: Result, plots: dict[str, np.ndarray]) -> None:
     result.title = result.pairs[0].name = os.fsdecode(b"caf\xe9")
-    assert b"caf\\udce9" in render_report(result, plots)
+    assert b"caf\\udce9" in html_report(result, plots)
 
 
 # --- In a browser ---------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def show(browser: Any, tmp_path: Path) -> Iterator[Callable[[bytes], Opened]]:
 
 @pytest.fixture
 def opened(show: Callable[[bytes], Opened], result: Result, plots: dict[str, np.ndarray]) -> Opened:
-    return show(render_report(result, plots))
+    return show(html_report(result, plots))
 
 
 def test_the_table_sorts_by_the_header_that_is_clicked(opened: Opened) -> None:
@@ -387,7 +387,7 @@ def test_a_thousand_pairs(show: Callable[[bytes], Opened], result: Result) -> No
         for index in range(1000)
     ]
     result.best_worst = {}
-    opened = show(render_report(result, {}))
+    opened = show(html_report(result, {}))
     assert opened.page.get_by_role("status").inner_text() == "1000 of 1000 pairs"
     header = opened.page.locator("#pairs-table thead th", has_text="Strength").get_by_role("button")
     header.click()

@@ -7,7 +7,7 @@ from rich.console import Console
 from dda.evaluation.result import PairResult, Result, Statistic
 from dda.evaluation.verdict import Verdict
 from dda.metrics.metric import Column
-from dda.report.metrics_table import make_result_table
+from dda.report.metrics_table import result_table
 from tests.evaluation.parts import make_result
 
 PSNR = Column("psnr", "dB", 0, 100, "higher", "Ratio.")
@@ -32,7 +32,7 @@ def result() -> Result:
 
 def test_ours_and_the_untouched_source_stand_side_by_side_in_80_columns(result: Result) -> None:
     console = Console(width=80, record=True)
-    console.print(make_result_table(result))
+    console.print(result_table(result))
     lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
     assert "my [red]run[/red]: 1 pair" in lines
     assert "Leakage ↓ 0.125 0.100 to 0.150 – −0.062" in lines
@@ -46,5 +46,5 @@ def test_ours_and_the_untouched_source_stand_side_by_side_in_80_columns(result: 
 def test_what_is_missing_is_one_line(result: Result) -> None:
     result.missing = {"fid": "no weights", "kid": "few pairs", "lpips": "no weights"}
     console = Console(width=80, record=True)
-    console.print(make_result_table(result))
+    console.print(result_table(result))
     assert "Not measured: FID, KID, LPIPS; the report says why and what to do" in console.export_text().splitlines()

@@ -9,15 +9,7 @@ from matplotlib.colors import to_rgb
 from dda.evaluation.result import PairResult, Result, Statistic
 from dda.metrics.metric import Column
 from dda.regions import REGIONS
-from dda.report.plots import (
-    GRID_COLOR,
-    REGION_COLORS,
-    TEXT_COLOR,
-    draw_distribution,
-    draw_plots,
-    draw_skin_tone,
-    draw_strength_by_region,
-)
+from dda.report.plots import INK, LINE, REGION_COLORS, distribution, draw_plots, skin_tone, strength_by_region
 
 UNITS = {"leakage": "", "skin_tone": "deg", "background_error": "", "ssim": ""}
 BETTER = {"background_error": "zero", "ssim": "none"}
@@ -79,12 +71,12 @@ def test_every_column_that_can_be_drawn_is_drawn_once_in_a_fixed_order(everythin
         assert picture.dtype == np.uint8
         assert picture.shape[2] == 3
         assert (picture[[0, -1]] == 255).all()
-        assert is_color(picture, TEXT_COLOR).any()
+        assert is_color(picture, INK).any()
 
 
 def test_drawing_leaves_the_settings_of_matplotlib_alone(everything: Result) -> None:
     before = dict(matplotlib.rcParams)
-    draw_strength_by_region(everything)
+    strength_by_region(everything)
     assert dict(matplotlib.rcParams) == before
 
 
@@ -96,7 +88,7 @@ def test_without_a_measured_pair_there_is_nothing_to_draw(everything: Result) ->
 
 def test_bars_are_as_high_as_the_strengths() -> None:
     strengths = {"strength_eyes": 2.0, "strength_lips": 8.0, "strength_skin": 4.0, "strength_brows": 6.0}
-    picture = draw_strength_by_region(make_result([("Red lip makeup", strengths), ("Smokey eyes", strengths)]))
+    picture = strength_by_region(make_result([("Red lip makeup", strengths), ("Smokey eyes", strengths)]))
     heights = {}
     for region, color in REGION_COLORS.items():
         columns = is_color(picture, color)[50:].sum(0)  # the legend lies above
@@ -109,10 +101,10 @@ def test_bars_are_as_high_as_the_strengths() -> None:
 @pytest.mark.parametrize(("slope", "up"), [(0.1, True), (-0.1, False)])
 def test_the_fitted_line_goes_the_way_the_values_go(slope: float, up: bool) -> None:
     pairs = [("Red lip makeup", {"skin_tone": ita, "strength": 10 + slope * ita}) for ita in (-20.0, 0.0, 20.0, 40.0)]
-    picture = draw_skin_tone(make_result(pairs), "strength")
-    rows, columns = np.nonzero(is_color(picture, GRID_COLOR))
+    picture = skin_tone(make_result(pairs), "strength")
+    rows, columns = np.nonzero(is_color(picture, LINE))
     box = (slice(rows.min() + 2, rows.max() - 2), slice(columns.min() + 2, columns.max() - 2))
-    rows, columns = np.nonzero(is_color(picture[box], TEXT_COLOR))
+    rows, columns = np.nonzero(is_color(picture[box], INK))
     left, right = (rows[columns == end].mean() for end in (columns.min(), columns.max()))
     assert (right < left) == up
     assert abs(right - left) > 0.5 * picture[box].shape[0]
@@ -120,23 +112,23 @@ def test_the_fitted_line_goes_the_way_the_values_go(slope: float, up: bool) -> N
 
 def test_a_line_needs_two_pairs() -> None:
     with pytest.raises(ValueError, match="1 pairs have both"):
-        draw_skin_tone(make_result([("", {"skin_tone": 3.0, "strength": 1.0})]), "strength")
+        skin_tone(make_result([("", {"skin_tone": 3.0, "strength": 1.0})]), "strength")
 
 
 def test_pairs_without_a_finite_value_do_not_count() -> None:
     some = [("Red lip makeup", {"strength": value}) for value in (1.0, 2.0, 4.0)]
     holes = [("Red lip makeup", {"strength": math.nan}), ("Red lip makeup", {"strength": math.inf})]
     np.testing.assert_array_equal(
-        draw_distribution(make_result(some + holes), "strength"), draw_distribution(make_result(some), "strength")
+        distribution(make_result(some + holes), "strength"), distribution(make_result(some), "strength")
     )
     with pytest.raises(ValueError, match="no pair has a finite value of strength"):
-        draw_distribution(make_result(holes), "strength")
+        distribution(make_result(holes), "strength")
 
 
 def test_a_moved_value_moves_its_point() -> None:
     near = make_result([("Red lip makeup", {"strength": value}) for value in (1.0, 2.0, 4.0)])
     far = make_result([("Red lip makeup", {"strength": value}) for value in (1.0, 3.0, 4.0)])
-    assert (draw_distribution(near, "strength") != draw_distribution(far, "strength")).any()
+    assert (distribution(near, "strength") != distribution(far, "strength")).any()
 
 
 @pytest.mark.parametrize("style", ["", "$1 & $2 \\frac", "_" * 300])

@@ -197,7 +197,7 @@ def test_with_an_oracle_the_untouched_source_stands_beside_the_target(
     assert found["against_oracle"]["psnr"] == {"mean": 100, "sd": 0, "low": None, "high": None, "count": 3}
     assert 20 < found["untouched_against_oracle"]["psnr"]["mean"] < 60
     out = capsys.readouterr().out
-    assert "Against the oracle" in out and "No verdict" in out  # by these two metrics alone
+    assert "Against the oracle" in out and "There is no verdict" in out  # by these two metrics alone
     assert "No fault" not in (folder / "report.html").read_text("utf-8")
 
 

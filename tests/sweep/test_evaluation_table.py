@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dda.evaluation.result import Statistic, make_metrics_json
+from dda.evaluation.result import Statistic, metrics_json
 from dda.evaluation.verdict import Verdict
 from dda.metrics.metric import Column
 from dda.sweep.evaluation_table import compare, summary_table
@@ -27,7 +27,7 @@ def write_evaluation(folder: Path, **parts: Any) -> Path:
         oracle_columns=columns("against_oracle", "untouched_against_oracle"), **(others | parts),
     )  # fmt: skip
     folder.mkdir()
-    (folder / "metrics.json").write_bytes(make_metrics_json(result))
+    (folder / "metrics.json").write_bytes(metrics_json(result))
     return folder
 
 
